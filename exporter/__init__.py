@@ -1,0 +1,3 @@
+"""Prometheus exporter for Databricks job runs."""
+
+__version__ = "0.1.0"

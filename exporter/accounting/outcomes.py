@@ -1,0 +1,98 @@
+"""From the API's words to what they mean: one table, and the few rules around it. Pure.
+
+`status` speaks first, the deprecated `state` where it is silent. Unknown words are data: an unknown
+termination code is a failure, an unknown state is an active one.
+"""
+
+from typing import Any, Protocol
+
+from exporter.families import RESULTS
+from exporter.workspace.models import OldState, Status, word
+
+UNKNOWN = "UNKNOWN"
+SUCCESSES = frozenset({"SUCCESS", "SUCCESS_WITH_FAILURES"})
+
+# Termination codes and old result states; every other word is FAILED.
+_RESULT_OF = {
+    "SUCCESS": "SUCCESS",
+    "SUCCESS_WITH_FAILURES": "SUCCESS_WITH_FAILURES",
+    "TIMEDOUT": "TIMEDOUT",
+    "USER_CANCELED": "CANCELED",
+    "CANCELED": "CANCELED",
+    "UPSTREAM_CANCELED": "CANCELED",
+    "SKIPPED": "SKIPPED",
+    "DISABLED": "SKIPPED",
+    "EXCLUDED": "SKIPPED",
+    "UPSTREAM_FAILED": "SKIPPED",
+    "MAX_CONCURRENT_RUNS_EXCEEDED": "SKIPPED",
+    "MAXIMUM_CONCURRENT_RUNS_REACHED": "SKIPPED",
+    "MAX_JOB_QUEUE_SIZE_EXCEEDED": "SKIPPED",
+}
+_SLOT_OF = {result: slot for slot, result in enumerate(RESULTS)}
+
+_ACTIVE_STATES = frozenset({"QUEUED", "PENDING", "BLOCKED", "RUNNING", "WAITING", "TERMINATING"})
+_TERMINAL_LIFE_CYCLES = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
+
+
+class Outcome(Protocol):
+    """What runs, tasks and repair history items have in common."""
+
+    status: Status | None
+    state: OldState | None
+    end_time: int | float | None
+
+
+def is_finished(item: Outcome) -> bool:
+    """Whether the API says that it has ended; a word we don't know is finished once it has an end."""
+    state = word(item.status.state) if item.status else None
+    if state == "TERMINATED":
+        return True
+    if state in _ACTIVE_STATES:
+        return False
+    if state is None:
+        life_cycle = word(item.state.life_cycle_state) if item.state else None
+        if life_cycle in _TERMINAL_LIFE_CYCLES:
+            return True
+        if life_cycle in _ACTIVE_STATES or life_cycle == "WAITING_FOR_RETRY":
+            return False
+    return (item.end_time or 0) > 0
+
+
+def active_state(item: Outcome) -> str:
+    """The API state of something that has not ended."""
+    state = word(item.status.state) if item.status else None
+    if state is None and item.state:
+        state = word(item.state.life_cycle_state)
+    return "WAITING" if state == "WAITING_FOR_RETRY" else state or UNKNOWN
+
+
+def queue_reason(item: Outcome) -> str:
+    """Why a queued run waits: `status.queue_details.code`."""
+    return _field(item.status.queue_details if item.status else None, "code") or UNKNOWN
+
+
+def result_slot(item: Outcome) -> int:
+    """The index in `RESULTS` of how something finished ended."""
+    old = item.state
+    old_result = word(old.result_state) if old else None
+    if old_result == "TIMEDOUT":
+        # Only the old state tells: the termination code of a timeout is CANCELED.
+        return _SLOT_OF["TIMEDOUT"]
+    code = _field(item.status.termination_details if item.status else None, "code")
+    if code is None:
+        life_cycle = word(old.life_cycle_state) if old else None
+        if life_cycle == "SKIPPED":
+            code = "SKIPPED"
+        else:
+            code = old_result or ("FAILED" if life_cycle == "INTERNAL_ERROR" else None)
+    return _SLOT_OF[UNKNOWN if code is None else _RESULT_OF.get(code, "FAILED")]
+
+
+def termination(item: Outcome) -> tuple[str, str]:
+    """The API's termination code and type."""
+    details = item.status.termination_details if item.status else None
+    return _field(details, "code") or UNKNOWN, _field(details, "type") or UNKNOWN
+
+
+def _field(details: Any, name: str) -> str | None:  # noqa: ANN401
+    return word(details.get(name)) if isinstance(details, dict) else None

@@ -1,0 +1,100 @@
+"""The counters and histograms of one label set, as one flat row of numbers. Pure.
+
+A row is an `array('d')` whose slots follow the table in `families.py`: per histogram one count per bucket
+(not cumulative, the last is +Inf) and the sum, per counter one slot, or one per result. Histogram sums are
+kept in milliseconds (attempts in attempts): whole numbers, so that the order in which runs are observed
+never changes a total. A row is about 1 kB; it is copied before it is changed, and stored as it is.
+"""
+
+from array import array
+from bisect import bisect_left
+from typing import NamedTuple
+
+from exporter.families import (
+    LABEL_SET_FAMILIES,
+    RESULTS,
+    RUN_ATTEMPTS,
+    SEEDED_RESULTS,
+    TASK_RETRIES,
+    TERMINATIONS,
+)
+
+# The first slot says whether the label set shows its seeded results at 0.
+SEEDED = 0
+SEEDED_SLOTS = frozenset(RESULTS.index(result) for result in SEEDED_RESULTS)
+
+
+class Histogram(NamedTuple):
+    """Where a histogram lives in a row: counts from `first` up to `sum`; `bounds` in the unit observed."""
+
+    first: int
+    sum: int
+    bounds: tuple[float, ...]
+    scale: int
+
+
+class Counter(NamedTuple):
+    """Where a counter lives in a row: one slot per result, or just one when there are none."""
+
+    first: int
+    results: tuple[str, ...]
+
+
+def _lay_out() -> tuple[dict[str, Histogram], dict[str, Counter], int]:
+    histograms: dict[str, Histogram] = {}
+    counters: dict[str, Counter] = {}
+    slot = SEEDED + 1
+    for family in LABEL_SET_FAMILIES:
+        if family.kind == "histogram":
+            scale = 1 if family is RUN_ATTEMPTS else 1000
+            bounds = tuple(bound * scale for bound in family.buckets)
+            histograms[family.name] = Histogram(slot, slot + len(bounds) + 1, bounds, scale)
+            slot += len(bounds) + 2
+        elif family is not TERMINATIONS:  # its codes are an open set, kept beside the row
+            results = () if family is TASK_RETRIES else RESULTS
+            counters[family.name] = Counter(slot, results)
+            slot += len(results) or 1
+    return histograms, counters, slot
+
+
+HISTOGRAMS, COUNTERS, ROW_LENGTH = _lay_out()
+_EMPTY_ROW = array("d", bytes(8 * ROW_LENGTH))
+
+
+class Totals:
+    """What one label set has counted. Never changed once it is in the tracker: changes go to a copy."""
+
+    __slots__ = ("row", "terminations")
+
+    def __init__(
+        self, row: "array[float] | None" = None, terminations: dict[tuple[str, str], int] | None = None
+    ) -> None:
+        self.row = _EMPTY_ROW[:] if row is None else row
+        self.terminations = {} if terminations is None else terminations
+
+    def copy(self) -> "Totals":
+        """An equal one that may be changed."""
+        return Totals(self.row[:], dict(self.terminations))
+
+    def observe(self, histogram: Histogram, value: float) -> None:
+        """Add one observation, in the unit of the histogram's bounds."""
+        row = self.row
+        row[histogram.first + bisect_left(histogram.bounds, value)] += 1
+        row[histogram.sum] += value
+
+    def count(self, counter: Counter, slot: int = 0) -> None:
+        """Add one to a counter, for the result at `slot` of `RESULTS` where it has results."""
+        self.row[counter.first + slot] += 1
+
+    def count_termination(self, code: str, kind: str) -> None:
+        """Add one finished run that ended with this code and type."""
+        self.terminations[code, kind] = self.terminations.get((code, kind), 0) + 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Totals) and self.row == other.row and self.terminations == other.terminations
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        filled = {slot: value for slot, value in enumerate(self.row) if value}
+        return f"Totals({filled}, {self.terminations})"

@@ -1,0 +1,370 @@
+"""Which runs are new, active, settled or reopened: observe(what was read) -> changes. Pure.
+
+What must stay true: a finished run is counted once, whatever lists it is seen in, however often and in
+whatever order; a run is settled only from an answer that says it has finished; nothing here changes until
+`apply`, which the caller runs after the changes are committed.
+"""
+
+from array import array
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from exporter.accounting import durations, outcomes
+from exporter.accounting.records import (
+    ActiveGauges,
+    ActiveRun,
+    Changes,
+    Job,
+    LabelSet,
+    LastRun,
+    LastSuccess,
+    Progress,
+    Settled,
+)
+from exporter.accounting.totals import COUNTERS, HISTOGRAMS, SEEDED, Totals
+from exporter.families import (
+    REPAIRS,
+    RESULTS,
+    RUN_ATTEMPTS,
+    RUN_CLEANUP,
+    RUN_DURATION,
+    RUN_EXECUTION,
+    RUN_QUEUE,
+    RUN_SETUP,
+    RUNS,
+    TASK_CLEANUP,
+    TASK_EXECUTION,
+    TASK_RETRIES,
+    TASK_RUNS,
+    TASK_SETUP,
+)
+from exporter.workspace.models import Run, Task, word
+
+NO_TARGET = "NONE"
+_JOB_RUN = "JOB_RUN"
+_SKIPPED = RESULTS.index("SKIPPED")
+
+_RUN_DURATION = HISTOGRAMS[RUN_DURATION.name]
+_RUN_QUEUE = HISTOGRAMS[RUN_QUEUE.name]
+_RUN_SETUP = HISTOGRAMS[RUN_SETUP.name]
+_RUN_EXECUTION = HISTOGRAMS[RUN_EXECUTION.name]
+_RUN_CLEANUP = HISTOGRAMS[RUN_CLEANUP.name]
+_RUN_ATTEMPTS = HISTOGRAMS[RUN_ATTEMPTS.name]
+_TASK_SETUP = HISTOGRAMS[TASK_SETUP.name]
+_TASK_EXECUTION = HISTOGRAMS[TASK_EXECUTION.name]
+_TASK_CLEANUP = HISTOGRAMS[TASK_CLEANUP.name]
+_RUNS = COUNTERS[RUNS.name]
+_REPAIRS = COUNTERS[REPAIRS.name]
+_TASK_RUNS = COUNTERS[TASK_RUNS.name]
+_TASK_RETRIES = COUNTERS[TASK_RETRIES.name]
+
+
+class Observation(NamedTuple):
+    """What was read of a workspace.
+
+    `finished`: runs that an answer says have ended, with all their tasks, and with their repair history
+    where `Tracker.needs_details` asked for it. `active`: runs that an answer says have not.
+    `replaced`: the ids that were active when the reading began and are accounted for by it; those that are
+    not in `active` are active no more. `gone`: those of them that do not exist any more.
+    """
+
+    finished: Collection[Run] = ()
+    active: Collection[Run] = ()
+    replaced: Collection[int] = ()
+    gone: Collection[int] = ()
+
+
+def job_label(run: Run) -> str:
+    """The value of `job_id`: one-off runs get a new id each and are counted under their run type."""
+    run_type = word(run.run_type)
+    return str(run.job_id) if run_type in {None, _JOB_RUN} else str(run_type)
+
+
+def is_one_off(label: str) -> bool:
+    """Whether a `job_id` label is a run type."""
+    return not label.lstrip("-").isdigit()
+
+
+class Tracker:
+    """The memory of one workspace: totals, jobs, active runs and how far it has been read."""
+
+    def __init__(
+        self,
+        *,
+        progress: Progress | None = None,
+        active: Mapping[int, ActiveRun] | None = None,
+        jobs: Mapping[str, Job] | None = None,
+        totals: Mapping[LabelSet, Totals] | None = None,
+        collect_tasks: bool = True,
+    ) -> None:
+        self.progress = progress
+        self.active: dict[int, ActiveRun] = dict(active or {})
+        self.jobs: dict[str, Job] = dict(jobs or {})
+        self.totals: dict[LabelSet, Totals] = dict(totals or {})
+        self.names: Mapping[int, str] = {}
+        self.collect_tasks = collect_tasks
+
+    def needs_details(self, run: Run, known: Mapping[int, Settled]) -> bool:
+        """Whether a finished item of a list must be fetched by `runs/get` before it can be observed."""
+        record = known.get(run.run_id)
+        if record is not None:
+            return durations.ended_ms(run) > record.end_ms
+        return bool(run.has_more) and self.matters(run)
+
+    def matters(self, run: Run) -> bool:
+        """Whether a finished run that was never settled matters at all."""
+        if self.progress is None or run.run_id in self.active:
+            return True
+        return durations.ended_ms(run) >= self.progress.remembered_from_ms
+
+    def observe(
+        self,
+        observation: Observation,
+        known: Mapping[int, Settled],
+        progress: Progress | None = None,
+    ) -> Changes:
+        """What an observation changes, given what is settled already of the runs in it."""
+        draft = _Draft(self, known, progress)
+        for run in _latest(observation.finished):
+            draft.finish(run)
+        for run in observation.active:
+            draft.activate(run)
+        return draft.changes(observation)
+
+    def rename(self, names: Mapping[int, str]) -> Changes:
+        """What a new list of job names changes."""
+        self.names = names
+        draft = _Draft(self, {}, None)
+        for label, job in self.jobs.items():
+            name = None if is_one_off(label) else names.get(int(label))
+            if name is not None and (name != job.name or not job.named_by_list):
+                draft.jobs[label] = Job(job.target, name, True, job.last_run, job.last_success)
+        return draft.changes(Observation())
+
+    def active_gauges(self) -> dict[str, ActiveGauges]:
+        """The active runs of every job that has any, by its label."""
+        gauges: dict[str, ActiveGauges] = {}
+        for run in self.active.values():
+            states, reasons = gauges.setdefault(run.job, ActiveGauges({}, {}))
+            count, oldest_ms = states.get(run.state, (0, 0))
+            starts = [start_ms for start_ms in (oldest_ms, run.start_ms) if start_ms]
+            states[run.state] = (count + 1, min(starts, default=0))
+            if run.queue_reason is not None:
+                reasons[run.queue_reason] = reasons.get(run.queue_reason, 0) + 1
+        return gauges
+
+    def apply(self, changes: Changes) -> None:
+        """Make committed changes part of the memory."""
+        self.totals.update(changes.totals)
+        self.jobs.update(changes.jobs)
+        for run_id in changes.no_longer_active:
+            self.active.pop(run_id, None)
+        self.active.update(changes.active)
+        if changes.progress is not None:
+            self.progress = changes.progress
+
+
+class _Draft:
+    """The changes of one observation while they are being worked out; the tracker is only read."""
+
+    def __init__(self, tracker: Tracker, known: Mapping[int, Settled], progress: Progress | None) -> None:
+        self._tracker = tracker
+        self._known = known
+        self._progress = progress
+        self._bounds = progress or tracker.progress
+        self.settled: dict[int, Settled] = {}
+        self.totals: dict[LabelSet, Totals] = {}
+        self.jobs: dict[str, Job] = {}
+        self.active: dict[int, ActiveRun] = {}
+        self._news: set[int] = set()
+        self._newly_settled = 0
+        self._runs_counted = 0
+
+    def changes(self, observation: Observation) -> Changes:
+        """The draft as a value."""
+        was_active = self._tracker.active
+        ended = self._news.intersection(was_active)
+        ended.update(run_id for run_id in observation.replaced if run_id not in self.active)
+        return Changes(
+            settled=self.settled,
+            totals=self.totals,
+            jobs={label: job for label, job in self.jobs.items() if self._tracker.jobs.get(label) != job},
+            active={i: run for i, run in self.active.items() if was_active.get(i) != run},
+            no_longer_active=frozenset(ended.intersection(was_active)),
+            progress=self._progress,
+            newly_settled=self._newly_settled,
+            runs_counted=self._runs_counted,
+            runs_lost=len(set(observation.gone).intersection(was_active)),
+        )
+
+    def finish(self, run: Run) -> None:
+        """Settle a finished run, unless it has been settled with this end before."""
+        record = self.settled.get(run.run_id) or self._known.get(run.run_id)
+        if record is None:
+            self._settle(run)
+        elif durations.ended_ms(run) > record.end_ms:
+            self._settle_repair(run, record)
+
+    def activate(self, run: Run) -> None:
+        """Note an active run, unless this observation has settled it: then the finished answer wins."""
+        if run.run_id in self._news:
+            return
+        label, target = job_label(run), word(run.effective_performance_target)
+        state = outcomes.active_state(run)
+        self.active[run.run_id] = ActiveRun(
+            job=label,
+            target=target,
+            state=state,
+            start_ms=int(max(run.start_time or 0, 0)),
+            queue_reason=outcomes.queue_reason(run) if state == "QUEUED" else None,
+        )
+        job = self._job(label, run)
+        if job.target is not None:
+            self._seed(label, job.target)
+        if target is not None:
+            self._seed(label, target)
+        elif job.target is None:
+            self._seed(label, NO_TARGET)
+        if target not in {None, job.target}:
+            self.jobs[label] = Job(target, job.name, job.named_by_list, job.last_run, job.last_success)
+
+    def _settle(self, run: Run) -> None:
+        end_ms = durations.ended_ms(run)
+        counted = True
+        if self._bounds is not None and run.run_id not in self._tracker.active:
+            if end_ms < self._bounds.remembered_from_ms:
+                return
+            counted = end_ms >= self._bounds.counted_from_ms
+        self._news.add(run.run_id)
+        label = job_label(run)
+        if counted:
+            self._count_run(label, run)
+            self._runs_counted += 1
+        self._note_last_run(label, run, end_ms)
+        finished = [task for task in run.tasks or () if outcomes.is_finished(task)]
+        if counted and self._tracker.collect_tasks:
+            self._count_tasks(label, finished)
+        self.settled[run.run_id] = Settled(end_ms, _task_run_ids(finished))
+        self._newly_settled += 1
+
+    def _settle_repair(self, run: Run, record: Settled) -> None:
+        self._news.add(run.run_id)
+        label, end_ms = job_label(run), durations.ended_ms(run)
+        for item in run.repair_history or ():
+            item_end_ms = int(item.end_time or 0)
+            if word(item.type) == "REPAIR" and item_end_ms > record.end_ms and outcomes.is_finished(item):
+                self._of(label, _target(run)).count(_REPAIRS, outcomes.result_slot(item))
+                end_ms = max(end_ms, item_end_ms)
+        self._note_last_run(label, run, durations.ended_ms(run))
+        accounted = set(record.task_run_ids)
+        new = [
+            task
+            for task in run.tasks or ()
+            if task.run_id is not None and task.run_id not in accounted and outcomes.is_finished(task)
+        ]
+        if self._tracker.collect_tasks:
+            self._count_tasks(label, new)
+        self.settled[run.run_id] = Settled(end_ms, record.task_run_ids + _task_run_ids(new))
+
+    def _count_run(self, label: str, run: Run) -> None:
+        totals = self._of(label, _target(run))
+        slot = outcomes.result_slot(run)
+        totals.row[SEEDED] = 1
+        totals.count(_RUNS, slot)
+        totals.count_termination(*outcomes.termination(run))
+        if not _executed(run, slot):
+            return
+        if duration_ms := durations.run_duration_ms(run):
+            totals.observe(_RUN_DURATION, duration_ms)
+        totals.observe(_RUN_QUEUE, durations.queue_duration_ms(run))
+        totals.observe(_RUN_ATTEMPTS, durations.attempts(run))
+        if phases := durations.job_phases(run):
+            totals.observe(_RUN_SETUP, phases.setup_ms)
+            totals.observe(_RUN_EXECUTION, phases.execution_ms)
+            totals.observe(_RUN_CLEANUP, phases.cleanup_ms)
+
+    def _count_tasks(self, label: str, tasks: Iterable[Task]) -> None:
+        for task in tasks:
+            totals = self._of(label, _target(task))
+            slot = outcomes.result_slot(task)
+            totals.count(_TASK_RUNS, slot)
+            if durations.is_retry(task):
+                totals.count(_TASK_RETRIES)
+            if slot != _SKIPPED and (phases := durations.phases(task)):
+                totals.observe(_TASK_SETUP, phases.setup_ms)
+                totals.observe(_TASK_EXECUTION, phases.execution_ms)
+                totals.observe(_TASK_CLEANUP, phases.cleanup_ms)
+
+    def _note_last_run(self, label: str, run: Run, end_ms: int) -> None:
+        """A run that executed is the job's last one if none ended later; a skipped one leaves it alone."""
+        job = self._job(label, run)
+        slot = outcomes.result_slot(run)
+        if not _executed(run, slot):
+            return
+        last, last_success = job.last_run, job.last_success
+        target, success = _target(run), RESULTS[slot] in outcomes.SUCCESSES
+        if last is None or (end_ms, run.run_id) > (last.end_ms, last.run_id):
+            last = LastRun(
+                end_ms=end_ms,
+                run_id=run.run_id,
+                target=target,
+                start_ms=int(max(run.start_time or 0, 0)),
+                duration_ms=durations.run_duration_ms(run) or None,
+                queue_ms=durations.queue_duration_ms(run),
+                phases=durations.job_phases(run),
+                attempts=durations.attempts(run),
+                success=success,
+            )
+        if success and (
+            last_success is None or (end_ms, run.run_id) > (last_success.end_ms, last_success.run_id)
+        ):
+            last_success = LastSuccess(end_ms, run.run_id, target)
+        self.jobs[label] = Job(last.target, job.name, job.named_by_list, last, last_success)
+
+    def _job(self, label: str, run: Run) -> Job:
+        """The job of a run, made known with the best name there is."""
+        job = self.jobs.get(label) or self._tracker.jobs.get(label)
+        if job is None:
+            if is_one_off(label):
+                job = Job()
+            else:
+                listed = self._tracker.names.get(run.job_id)
+                job = Job(name=listed or word(run.run_name), named_by_list=listed is not None)
+            self.jobs[label] = job
+        return job
+
+    def _of(self, label: str, target: str) -> Totals:
+        """The totals of a label set, as a copy that may be changed."""
+        key = (label, target)
+        totals = self.totals.get(key)
+        if totals is None:
+            before = self._tracker.totals.get(key)
+            totals = self.totals[key] = before.copy() if before else Totals()
+        return totals
+
+    def _seed(self, label: str, target: str) -> None:
+        before = self.totals.get((label, target)) or self._tracker.totals.get((label, target))
+        if before is None or not before.row[SEEDED]:
+            self._of(label, target).row[SEEDED] = 1
+
+
+def _latest(runs: Iterable[Run]) -> Iterable[Run]:
+    """Each run once: of two answers the one that ended later, so that their order changes nothing."""
+    latest: dict[int, Run] = {}
+    for run in runs:
+        other = latest.get(run.run_id)
+        if other is None or durations.ended_ms(run) > durations.ended_ms(other):
+            latest[run.run_id] = run
+    return latest.values()
+
+
+def _target(item: Run | Task) -> str:
+    return word(item.effective_performance_target) or NO_TARGET
+
+
+def _executed(run: Run, slot: int) -> bool:
+    return slot != _SKIPPED and (durations.run_duration_ms(run) > 0 or durations.phases(run) is not None)
+
+
+def _task_run_ids(tasks: Iterable[Task]) -> "array[int]":
+    return array("q", [task.run_id for task in tasks if task.run_id is not None])

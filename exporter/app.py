@@ -1,0 +1,132 @@
+"""The composition root: builds and owns every long-lived object, starts them, and stops them in order.
+
+What must stay true: whatever was begun is ended by `serve`, and within 5 seconds of being told to stop.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import structlog
+from pydantic import SecretStr
+
+from exporter.exposition.exposition import Exposition
+from exporter.instruments import Instruments, WorkspaceInstruments
+from exporter.logs import Redactor
+from exporter.polling.ledger import Ledger
+from exporter.polling.names import NameKeeper
+from exporter.polling.poller import Poller
+from exporter.polling.reading import Reader
+from exporter.polling.sweep import Sweeper
+from exporter.settings import Invocation, PersonalToken, WorkspaceAccess
+from exporter.simulator.credentials import DEFAULT_TOKEN
+from exporter.simulator.scenario import demo_workspace
+from exporter.simulator.server import SimulatorServer
+from exporter.state import StateStore
+from exporter.web import WebServer, WorkspaceView
+from exporter.web_config import WebConfigFile
+from exporter.workspace.client import WorkspaceClient
+
+# What is under way when we are told to stop may go on for so long; then it is cancelled.
+GRACE_SECONDS = 0.5
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+async def serve(invocation: Invocation, redactor: Redactor, stop: asyncio.Event) -> None:
+    """Export until told to stop. Raises StateError, WebConfigError or OSError when it can't begin."""
+    settings = invocation.settings
+    web_config = WebConfigFile(settings.web.config.file) if settings.web.config.file else None
+    async with AsyncExitStack() as stack:
+        workspaces = await stack.enter_async_context(accessible(invocation))
+        path = settings.state.path
+        if invocation.demo and settings.state.path_is_default:
+            folder = stack.enter_context(TemporaryDirectory(prefix="databricks-jobs-exporter-"))
+            path = Path(folder) / "demo.db"
+        store = await asyncio.to_thread(StateStore, path)
+        stack.callback(store.close)
+        instruments = Instruments()
+        app = _App(invocation, redactor, store, Exposition(instruments), instruments)
+        for access in workspaces:
+            await app.add(access, stack, stop)
+        server = WebServer(settings, web_config, app.exposition, instruments, app.views)
+        address = await stack.enter_async_context(server.listening())
+        _log.info("listening", address=address, path=settings.web.telemetry_path)
+        await _run(app.work, stop)
+        _log.info("stopping")
+
+
+@asynccontextmanager
+async def accessible(invocation: Invocation) -> AsyncIterator[tuple[WorkspaceAccess, ...]]:
+    """The workspaces to read: those of the settings, or a simulated one while the context is open."""
+    if not invocation.demo:
+        yield invocation.workspaces
+        return
+    async with SimulatorServer(demo_workspace()) as server:
+        login = PersonalToken(SecretStr(DEFAULT_TOKEN))
+        yield (WorkspaceAccess(server.url, server.url.removeprefix("http://"), login),)
+
+
+@dataclass
+class _App:
+    """What all workspaces share, and what they add to it."""
+
+    invocation: Invocation
+    redactor: Redactor
+    store: StateStore
+    exposition: Exposition
+    instruments: Instruments
+    views: list[WorkspaceView] = field(default_factory=list)
+    work: dict[str, Coroutine[Any, Any, None]] = field(default_factory=dict)
+
+    async def add(self, access: WorkspaceAccess, stack: AsyncExitStack, stop: asyncio.Event) -> None:
+        """Build everything of one workspace; `stack` closes what must be closed."""
+        loop = asyncio.get_running_loop()
+        settings = self.invocation.settings
+        instruments = WorkspaceInstruments(self.instruments, access.name, settings.poll.interval)
+        client = await stack.enter_async_context(
+            WorkspaceClient(access, settings.api, instruments, self.redactor.add)
+        )
+        ledger = Ledger(
+            await asyncio.to_thread(self.store.load, access.name),
+            self.store,
+            self.exposition,
+            instruments,
+            collect_tasks=settings.collect.tasks,
+        )
+        await ledger.publish_restored()
+        started = loop.time()
+        reader = Reader(client, ledger, instruments, settings.api.concurrency)
+        poller = Poller(reader, ledger, instruments, settings, started)
+
+        def last_sign_of_life() -> float:
+            signs = (poller.last_start, client.last_answer, ledger.last_commit, started)
+            return max(sign for sign in signs if sign is not None)
+
+        self.views.append(WorkspaceView(instruments, poller.first_poll_done.is_set, last_sign_of_life))
+        self.work[f"poll {access.name}"] = poller.run(stop)
+        self.work[f"sweep {access.name}"] = Sweeper(reader, ledger, settings).run(
+            poller.first_poll_done, stop
+        )
+        self.work[f"names {access.name}"] = NameKeeper(client, ledger).run(stop)
+
+
+async def _run(work: Mapping[str, Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
+    """Run until told to stop, or until something ends that should not: its error is raised."""
+    tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
+    stopped = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        stop.set()
+        await asyncio.wait(tasks, timeout=GRACE_SECONDS)
+    finally:
+        for task in (stopped, *tasks):
+            task.cancel()
+        await asyncio.wait([stopped, *tasks])
+    for task in tasks:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error

@@ -1,0 +1,73 @@
+"""`databricks-jobs-exporter check`: log in, and list what would be exported. Writes nothing."""
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from exporter.accounting.tracker import job_label
+from exporter.app import accessible
+from exporter.instruments import Instruments, WorkspaceInstruments
+from exporter.polling.reading import in_time
+from exporter.settings import Invocation, Settings, WorkspaceAccess
+from exporter.web_config import load
+from exporter.workspace.client import WorkspaceClient
+from exporter.workspace.errors import WorkspaceError
+
+Say = Callable[[str], None]
+
+
+async def check(invocation: Invocation, say: Say, note_secret: Callable[[str], None]) -> bool:
+    """Say what would be exported, line by line; whether all is well. Raises WebConfigError."""
+    settings = invocation.settings
+    if settings.web.config.file is not None:
+        load(settings.web.config.file)
+        say(f"web config file: {settings.web.config.file} is good")
+    good = True
+    if not invocation.demo and settings.state.path is not None:
+        good = _check_state_folder(settings.state.path, say)
+    async with accessible(invocation) as workspaces:
+        for access in workspaces:
+            good = await _check_workspace(access, settings, say, note_secret) and good
+    return good
+
+
+def _check_state_folder(path: Path, say: Say) -> bool:
+    place = path if path.exists() else path.parent
+    while not place.exists():
+        place = place.parent
+    if os.access(place, os.W_OK):
+        say(f"state file: {path}" if path.exists() else f"state file: {path}, to be made")
+        return True
+    say(f"state file: {path} can't be written; set state.path or the permissions of {place}")
+    return False
+
+
+async def _check_workspace(
+    access: WorkspaceAccess, settings: Settings, say: Say, note_secret: Callable[[str], None]
+) -> bool:
+    instruments = WorkspaceInstruments(Instruments(), access.name, settings.poll.interval)
+    try:
+        async with (
+            WorkspaceClient(access, settings.api, instruments, note_secret) as client,
+            in_time(max(settings.poll.interval, 2 * settings.api.timeout)) as lane,
+        ):
+            names = await client.list_job_names(lane)
+            active = Counter(
+                [
+                    job_label(run)
+                    async for page in client.list_runs(lane, active_only="true")
+                    for run in page.runs
+                ]
+            )
+    except WorkspaceError as error:
+        say(f"workspace {access.name}: {error}")
+        return False
+    say(f"workspace {access.name}: logged in; {len(names)} jobs, {active.total()} active runs")
+    for job_id, name in sorted(names.items(), key=lambda item: item[1]):
+        say(f"  job {job_id}  {name}" + (f"  ({n} active)" if (n := active.pop(str(job_id), 0)) else ""))
+    for label, n in sorted(active.items()):
+        say(f"  job {label}  ({n} active)")
+    if not names and not active:
+        say("  no job may be viewed: give the login CAN VIEW on the jobs")
+    return True

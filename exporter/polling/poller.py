@@ -1,0 +1,200 @@
+"""The loop: read a workspace, settle what has finished, wait for the next turn.
+
+What must stay true: a poll is taken over whole or not at all, and a failed one leaves "last good poll" where
+it was, so that the next one reads the same window again; a run that was active is followed until an answer
+says that it has finished or does not exist.
+"""
+
+import asyncio
+
+import msgspec
+import structlog
+
+from exporter.accounting.records import Progress
+from exporter.accounting.tracker import Observation
+from exporter.instruments import WorkspaceInstruments
+from exporter.polling.ledger import Advance, Ledger
+from exporter.polling.lookback import Lookback, cut
+from exporter.polling.reading import Read, Reader, both, in_time
+from exporter.settings import Settings
+from exporter.state import StateError
+from exporter.workspace.errors import WorkspaceError
+from exporter.workspace.limits import Lane
+
+# Runs can show up in the list later than they start; what is read twice is counted once.
+OVERLAP_MS = 10 * 60 * 1000
+# After a longer absence the finished runs are read in slices, like the lookback of a first poll.
+ABSENCE_MS = 60 * 60 * 1000
+# A run that access is refused to in so many polls running, while its workspace can be listed, is given up:
+# its job was taken out of our sight. Should it come back, a list or a sweep shows the run again.
+REFUSALS = 3
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Poller:
+    """Polls one workspace until it is told to stop."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        ledger: Ledger,
+        instruments: WorkspaceInstruments,
+        settings: Settings,
+        started: float,
+    ) -> None:
+        """`started`: when the process began, by the loop's clock."""
+        self.first_poll_done = asyncio.Event()
+        # When a poll last began, by the loop's clock.
+        self.last_start: float | None = None
+        self._client = reader.client
+        self._reader = reader
+        self._ledger = ledger
+        self._instruments = instruments
+        self._settings = settings
+        self._started = started
+        self._deadline = max(settings.poll.interval, 2 * settings.api.timeout)
+        self._lookback = Lookback(reader, ledger, settings.api.concurrency, self._deadline)
+        self._refusals: dict[int, int] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Poll at every interval, from start to start, whatever the last poll came to."""
+        loop = asyncio.get_running_loop()
+        while not stop.is_set():
+            began = self.last_start = loop.time()
+            error: str | None = None
+            try:
+                await self._poll(began)
+            except (WorkspaceError, StateError) as fault:
+                error = str(fault)
+            except Exception as fault:  # the one place that must survive what nobody foresaw
+                error = f"{type(fault).__name__}: {fault}"
+                _log.exception("a poll failed in a way nobody foresaw", workspace=self._client.workspace)
+            self._finish(loop.time() - began, error)
+            await sleep(stop, began + self._settings.poll.interval - loop.time())
+
+    def _finish(self, seconds: float, error: str | None) -> None:
+        self._instruments.poll_ended(seconds, error)
+        log = _log.bind(workspace=self._client.workspace, seconds=round(seconds, 3))
+        if error is not None:
+            log.error("poll failed; the next one reads the same window again", cause=error)
+        elif self.first_poll_done.is_set():
+            log.debug("poll done", active_runs=self._instruments.active_runs)
+        else:
+            self.first_poll_done.set()
+            log.info("first poll done", active_runs=self._instruments.active_runs)
+
+    async def _poll(self, began: float) -> None:
+        progress = self._ledger.tracker.progress
+        if progress is None:
+            progress = await self._begin(began)
+        elif self._client.server_ms(began) - progress.last_good_poll_ms > ABSENCE_MS:
+            progress = await self._begin_to_catch_up(began, progress)
+        if progress.slices:
+            self._ledger.hold()
+            await self._lookback.read(progress.slices)
+        await self._read_all()
+        await self._ledger.release()
+
+    async def _begin(self, began: float) -> Progress:
+        """The first step of a fresh state: what is active, since when runs count, what is to be read."""
+        async with in_time(self._deadline) as lane:
+            read = await self._reader.list_runs(lane, active_only="true")
+        first_poll_ms = self._client.server_ms(began)
+        lookback_from_ms = first_poll_ms - int(self._settings.poll.lookback * 1000)
+        counted_from_ms = lookback_from_ms
+        if self._settings.state.path is None:
+            # What ended before may have been counted by a process whose memory is gone.
+            counted_from_ms = max(lookback_from_ms, self._client.server_ms(self._started))
+        progress = Progress(
+            counted_from_ms=counted_from_ms,
+            remembered_from_ms=lookback_from_ms,
+            first_poll_ms=first_poll_ms,
+            last_good_poll_ms=first_poll_ms,
+            slices=cut(lookback_from_ms, first_poll_ms, self._settings.api.concurrency),
+        )
+        self._ledger.hold()
+        await self._ledger.record(Observation(active=read.active.values()), first_poll_ms, lambda _: progress)
+        return progress
+
+    async def _begin_to_catch_up(self, began: float, progress: Progress) -> Progress:
+        """Leave what finished in a long absence to slices, so that no single poll has to hold it."""
+        now_ms = self._client.server_ms(began)
+        missed = cut(progress.last_good_poll_ms - OVERLAP_MS, now_ms, self._settings.api.concurrency)
+        _log.info(
+            "catching up after an absence",
+            workspace=self._client.workspace,
+            hours=round((now_ms - progress.last_good_poll_ms) / 3_600_000, 1),
+        )
+        caught_up = msgspec.structs.replace(
+            progress, last_good_poll_ms=now_ms, slices=(*progress.slices, *missed)
+        )
+        self._ledger.hold()
+        await self._ledger.record(Observation(), now_ms, lambda _: caught_up)
+        return caught_up
+
+    async def _read_all(self) -> None:
+        """One whole poll: both lists, what vanished from the active one, and every detail; then the books."""
+        began = asyncio.get_running_loop().time()
+        progress = self._ledger.tracker.progress
+        assert progress is not None  # noqa: S101
+        followed = frozenset(self._ledger.tracker.active)
+        async with in_time(self._deadline) as lane:
+            active, finished = await both(
+                self._reader.list_runs(lane, active_only="true"),
+                self._reader.list_runs(
+                    lane,
+                    completed_only="true",
+                    expand_tasks="true",
+                    start_time_from=progress.last_good_poll_ms - OVERLAP_MS,
+                ),
+            )
+            # A run that ended between the two lists may be finished in the one that has no tasks.
+            vanished = (followed | active.finished.keys()) - active.active.keys() - finished.finished.keys()
+            details, followed_up = await both(
+                self._reader.detailed(finished.finished, lane), self._follow_up(vanished, lane)
+            )
+        running = finished.active | active.active | details.active | followed_up.active
+        now_ms = self._client.server_ms(began)
+        await self._ledger.record(
+            Observation(
+                finished=[*details.finished.values(), *followed_up.finished.values()],
+                active=running.values(),
+                replaced=followed,
+                gone=followed_up.gone & followed,
+            ),
+            now_ms,
+            _read_at(now_ms),
+        )
+
+    async def _follow_up(self, run_ids: frozenset[int], lane: Lane) -> Read:
+        """What has become of runs that are in neither list."""
+        read = await self._reader.get_runs(run_ids, lane)
+        self._refusals = {run_id: self._refusals.get(run_id, 0) + 1 for run_id in read.refused}
+        for run_id, refusal in read.refused.items():
+            if self._refusals[run_id] < REFUSALS:
+                raise refusal
+            _log.warning(
+                "a run that was active can't be read any more and is given up",
+                workspace=self._client.workspace,
+                run=run_id,
+                cause=str(refusal),
+            )
+            read.gone.add(run_id)
+        return read
+
+
+def _read_at(now_ms: int) -> Advance:
+    def advance(progress: Progress | None) -> Progress | None:
+        return None if progress is None else msgspec.structs.replace(progress, last_good_poll_ms=now_ms)
+
+    return advance
+
+
+async def sleep(stop: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until told to stop."""
+    try:
+        async with asyncio.timeout(max(seconds, 0)):
+            await stop.wait()
+    except TimeoutError:
+        pass

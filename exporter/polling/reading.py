@@ -1,0 +1,179 @@
+"""What every way of reading a workspace shares: sorting runs, fetching details, telling misfits once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import NamedTuple, TypeVar
+
+import structlog
+
+from exporter.accounting.outcomes import is_finished
+from exporter.instruments import WorkspaceInstruments
+from exporter.polling.ledger import Ledger
+from exporter.workspace.client import WorkspaceClient
+from exporter.workspace.errors import AccessRefused, RunGone, TryAgain
+from exporter.workspace.limits import Lane
+from exporter.workspace.models import Run
+from exporter.workspace.responses import Misfit, RunPage
+
+# Far more than a workspace has at a time; one that falls out would be told again.
+REMEMBERED_MISFITS = 10_000
+
+_log = structlog.stdlib.get_logger(__name__)
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Read(NamedTuple):
+    """Runs by what the answers say of them, by run id."""
+
+    finished: dict[int, Run]
+    active: dict[int, Run]
+    gone: set[int]
+    refused: dict[int, AccessRefused]
+
+    @classmethod
+    def nothing(cls) -> "Read":
+        """What has been read before anything is."""
+        return cls({}, {}, set(), {})
+
+
+class Reader:
+    """Reads runs of one workspace and sorts them."""
+
+    def __init__(
+        self, client: WorkspaceClient, ledger: Ledger, instruments: WorkspaceInstruments, at_once: int
+    ) -> None:
+        """`at_once`: how many `runs/get` are asked for side by side."""
+        self.client = client
+        self._ledger = ledger
+        self._instruments = instruments
+        self._at_once = at_once
+        self._misfits: dict[str, None] = {}
+
+    async def list_runs(self, lane: Lane, **params: str | int) -> Read:
+        """All pages of a listing."""
+        read = Read.nothing()
+        async for page in self.client.list_runs(lane, **params):
+            self.sort(page, read)
+        return read
+
+    def sort(self, page: RunPage, read: Read) -> None:
+        """Add a page's runs to what has been read."""
+        for misfit in page.misfits:
+            self._tell(misfit)
+        for run in page.runs:
+            _add(run, read)
+
+    async def get_runs(self, run_ids: Iterable[int], lane: Lane) -> Read:
+        """These runs with all their details; one that is not understood is left out."""
+        read = Read.nothing()
+
+        async def get(run_id: int) -> None:
+            try:
+                run = await self.client.get_run(run_id, lane)
+            except RunGone:
+                read.gone.add(run_id)
+            except AccessRefused as refusal:
+                read.refused[run_id] = refusal
+            else:
+                if isinstance(run, Misfit):
+                    self._tell(run)
+                else:
+                    _add(run, read)
+
+        await side_by_side(get, run_ids, self._at_once)
+        return read
+
+    async def detailed(self, listed: Mapping[int, Run], lane: Lane, *, with_tasks: bool = True) -> Read:
+        """Finished items of a list, with the details that the list could not give fetched.
+
+        `with_tasks` says whether the list gave tasks. An item that is settled already or too old to matter
+        is left out where that saves a request. One that is running again by now comes back as active.
+        """
+        tracker = self._ledger.tracker
+        known = await self._ledger.known(listed.values())
+        wanted = {
+            run_id
+            for run_id, run in listed.items()
+            if tracker.needs_details(run, known)
+            or (not with_tasks and run_id not in known and tracker.matters(run))
+        }
+        read = await self.get_runs(wanted, lane)
+        for refusal in read.refused.values():
+            raise refusal
+        for run_id, run in listed.items():
+            # Of a run that has been deleted since, the list's answer is all there will ever be.
+            if run_id not in wanted or (run_id in read.gone and run_id not in known):
+                read.finished.setdefault(run_id, run)
+        return read
+
+    def _tell(self, misfit: Misfit) -> None:
+        """Count and log a run that is not understood, once, however often it is listed."""
+        if misfit.key in self._misfits:
+            return
+        if len(self._misfits) >= REMEMBERED_MISFITS:
+            del self._misfits[next(iter(self._misfits))]
+        self._misfits[misfit.key] = None
+        self._instruments.decode_errors.inc()
+        _log.warning(
+            "a run is not understood and is left out; please report its shape",
+            workspace=self.client.workspace,
+            run=misfit.key,
+            cause=misfit.reason,
+        )
+
+
+def _add(run: Run, read: Read) -> None:
+    if not is_finished(run):
+        read.active[run.run_id] = run
+        return
+    other = read.finished.get(run.run_id)
+    if other is None or (run.end_time or 0) > (other.end_time or 0):
+        read.finished[run.run_id] = run
+
+
+@asynccontextmanager
+async def in_time(seconds: float) -> AsyncIterator[Lane]:
+    """The lane of work that must end in so many seconds; TryAgain when it does not."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield Lane.within(seconds)
+    except TimeoutError:
+        raise TryAgain(f"not done within {seconds:g} s") from None
+
+
+async def side_by_side(work: Callable[[T], Awaitable[None]], items: Iterable[T], at_once: int) -> None:
+    """Do work on items, so many at once; the first error stops all and is raised as it is."""
+    queue = list(items)[::-1]
+
+    async def worker() -> None:
+        while queue:
+            await work(queue.pop())
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(at_once, len(queue))):
+                group.create_task(worker())
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+
+
+async def both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
+    """Two things side by side; the first error stops both and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            one = group.create_task(_awaited(first))
+            two = group.create_task(_awaited(second))
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+    return one.result(), two.result()
+
+
+async def _awaited(awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

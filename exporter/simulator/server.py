@@ -1,0 +1,141 @@
+"""The simulated workspace on a socket: real HTTP on a loopback port."""
+
+import asyncio
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import msgspec
+from aiohttp import hdrs, web
+
+from exporter.simulator.credentials import Credentials, TokenRefusedError
+from exporter.simulator.endpoints import ENDPOINTS, PATHS, VERSIONS, Endpoint
+from exporter.simulator.faults import Faults
+from exporter.simulator.middlewares import (
+    TOKEN_PATH,
+    Handler,
+    dating,
+    json_response,
+    logging,
+    packing,
+    refusing,
+    striking,
+)
+from exporter.simulator.traffic import RateLimit, RequestLog
+from exporter.simulator.workspace import Workspace
+
+_DISCOVERY_PATH = "/oidc/.well-known/oauth-authorization-server"
+
+
+def create_app(
+    workspace: Workspace,
+    *,
+    faults: Faults,
+    credentials: Credentials,
+    requests: RequestLog | None = None,
+    limits: Mapping[str, int] | None = None,
+) -> web.Application:
+    """The application; `limits` are requests per second by endpoint (`DOCUMENTED_LIMITS`), off by default."""
+    log = RequestLog() if requests is None else requests
+    app = web.Application(
+        middlewares=[
+            logging(log),
+            striking(faults),
+            refusing(RateLimit(limits or {})),
+            packing,
+        ]
+    )
+    app.on_response_prepare.append(dating(workspace))
+    for version in VERSIONS:
+        for name, path in PATHS.items():
+            app.router.add_get(
+                f"/api/{version}/{path}", _reading(workspace, credentials, ENDPOINTS[name], version)
+            )
+    app.router.add_post(TOKEN_PATH, _issuing(credentials))
+    app.router.add_get(_DISCOVERY_PATH, _discovery)
+    return app
+
+
+def _reading(workspace: Workspace, credentials: Credentials, endpoint: Endpoint, version: str) -> Handler:
+    async def read(request: web.Request) -> web.Response:
+        credentials.check(request.headers.get(hdrs.AUTHORIZATION))
+        return json_response(200, endpoint(workspace, request.query, version))
+
+    return read
+
+
+def _issuing(credentials: Credentials) -> Handler:
+    async def issue(request: web.Request) -> web.Response:
+        try:
+            answer = credentials.issue(request.headers.get(hdrs.AUTHORIZATION), await request.post())
+        except TokenRefusedError as refused:
+            return json_response(refused.status, msgspec.json.encode(refused.body))
+        return json_response(200, msgspec.json.encode(answer))
+
+    return issue
+
+
+async def _discovery(request: web.Request) -> web.Response:
+    origin = str(request.url.origin())
+    endpoints = {
+        "authorization_endpoint": f"{origin}/oidc/v1/authorize",
+        "token_endpoint": origin + TOKEN_PATH,
+    }
+    return json_response(200, msgspec.json.encode(endpoints))
+
+
+class SimulatorServer:
+    """A running simulator: `async with SimulatorServer() as server:` listens at `server.url` until then."""
+
+    def __init__(
+        self,
+        workspace: Workspace | None = None,
+        *,
+        faults: Faults | None = None,
+        credentials: Credentials | None = None,
+        limits: Mapping[str, int] | None = None,
+        port: int = 0,
+    ) -> None:
+        self.workspace = Workspace() if workspace is None else workspace
+        self.faults = Faults() if faults is None else faults
+        self.credentials = Credentials() if credentials is None else credentials
+        self.requests = RequestLog()
+        self.url = ""
+        self._limits = limits
+        self._port = port
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> Self:
+        app = create_app(
+            self.workspace,
+            faults=self.faults,
+            credentials=self.credentials,
+            requests=self.requests,
+            limits=self._limits,
+        )
+        # A request that hangs on purpose must hold up neither the stop nor a client that went away.
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        self._port = self._runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{self._port}"
+        return self
+
+    async def stop(self) -> None:
+        """Close the port; a later `start` listens on the same one again, like a workspace that was away."""
+        self.faults.clear()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+            await asyncio.sleep(0)  # the event loop closes what was just cut
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()

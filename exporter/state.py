@@ -1,0 +1,272 @@
+"""The state file: what makes counting survive a restart. SQLite, one transaction per commit.
+
+What must stay true: a commit holds the settled runs, the totals they changed, the active runs and how far
+the workspace has been read, all or nothing; a file that can't be trusted is refused with the way out, never
+replaced. Every call blocks: the caller keeps it off the event loop, one call at a time.
+"""
+
+import sqlite3
+from array import array
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from exporter.accounting.records import ActiveRun, Changes, Job, LabelSet, Progress, Settled
+from exporter.accounting.totals import ROW_LENGTH, Totals
+
+SCHEMA_VERSION = 1
+# Spells "DBJX": tells our file from any other SQLite database.
+APPLICATION_ID = 0x44424A58
+# The API forgets runs after 60 days; later they can't come back.
+KEPT_MS = 70 * 24 * 3600 * 1000
+
+_SCHEMA = """
+CREATE TABLE workspace (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, progress BLOB);
+CREATE TABLE settled (
+    workspace INTEGER NOT NULL, run_id INTEGER NOT NULL, end_ms INTEGER NOT NULL,
+    settled_ms INTEGER NOT NULL, task_run_ids BLOB NOT NULL,
+    PRIMARY KEY (workspace, run_id)) WITHOUT ROWID;
+CREATE INDEX settled_by_time ON settled (workspace, settled_ms);
+CREATE TABLE active (
+    workspace INTEGER NOT NULL, run_id INTEGER NOT NULL, run BLOB NOT NULL,
+    PRIMARY KEY (workspace, run_id)) WITHOUT ROWID;
+CREATE TABLE job (
+    workspace INTEGER NOT NULL, label TEXT NOT NULL, job BLOB NOT NULL,
+    PRIMARY KEY (workspace, label)) WITHOUT ROWID;
+CREATE TABLE totals (
+    workspace INTEGER NOT NULL, label TEXT NOT NULL, target TEXT NOT NULL,
+    row BLOB NOT NULL, terminations BLOB NOT NULL,
+    PRIMARY KEY (workspace, label, target)) WITHOUT ROWID;
+"""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_progress = msgspec.msgpack.Decoder(Progress).decode
+_decode_active = msgspec.msgpack.Decoder(ActiveRun).decode
+_decode_job = msgspec.msgpack.Decoder(Job).decode
+_decode_terminations = msgspec.msgpack.Decoder(list[tuple[str, str, int]]).decode
+
+
+class StateError(Exception):
+    """The state file can't be used; the text says why and what to do."""
+
+
+class Remembered(NamedTuple):
+    """Everything of a workspace that is held in memory; settled runs stay in the file."""
+
+    progress: Progress | None
+    active: dict[int, ActiveRun]
+    jobs: dict[str, Job]
+    totals: dict[LabelSet, Totals]
+    settled_runs: int
+
+
+class StateStore:
+    """An open state file; without a path, the same in memory."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = "(in memory)" if path is None else str(path)
+        self._workspaces: dict[str, int] = {}
+        with _explained(self._path):
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            # One thread at a time uses it, but not always the same one.
+            self._db = sqlite3.connect(
+                ":memory:" if path is None else path, timeout=0, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._open()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def load(self, name: str) -> Remembered:
+        """What is remembered of the workspace called `name`; nothing of one that is new."""
+        with _explained(self._path):
+            return self._load(self._workspace(name))
+
+    def settled(self, name: str, run_ids: Collection[int]) -> dict[int, Settled]:
+        """The records of those of these runs that have been settled."""
+        found: dict[int, Settled] = {}
+        with _explained(self._path):
+            workspace = self._workspace(name)
+            for run_id in run_ids:
+                row = self._db.execute(
+                    "SELECT end_ms, task_run_ids FROM settled WHERE workspace = ? AND run_id = ?",
+                    (workspace, run_id),
+                ).fetchone()
+                if row is not None:
+                    task_run_ids = array("q")
+                    task_run_ids.frombytes(row[1])
+                    found[run_id] = Settled(row[0], task_run_ids)
+        return found
+
+    def commit(self, name: str, changes: Changes, now_ms: int) -> int:
+        """Write changes in one transaction; the number of settled runs that were too old to keep."""
+        with _explained(self._path):
+            workspace = self._workspace(name)
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._write(workspace, changes, now_ms)
+                forgotten = self._db.execute(
+                    "DELETE FROM settled WHERE workspace = ? AND settled_ms < ?",
+                    (workspace, now_ms - KEPT_MS),
+                ).rowcount
+                self._db.execute("COMMIT")
+            except BaseException:
+                # A full disk has rolled back by itself.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        return forgotten
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and release it."""
+        self._db.close()
+
+    def _open(self) -> None:
+        # Held for the whole life, so a second exporter on this file is told so instead of counting twice.
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._check_or_create()
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _check_or_create(self) -> None:
+        application_id = self._pragma("application_id")
+        version = self._pragma("user_version")
+        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if tables == 0 and version == 0:
+            for statement in _SCHEMA.split(";"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif application_id != APPLICATION_ID:
+            raise StateError(
+                f"{self._path} is an SQLite file of another program; point state.path somewhere else"
+            )
+        elif version > SCHEMA_VERSION:
+            raise StateError(
+                f"{self._path} was written by a newer version of this exporter (schema {version}, this one "
+                f"knows {SCHEMA_VERSION}); run that version, or point state.path somewhere else"
+            )
+        elif (found := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise StateError(_damaged(self._path, found))
+
+    def _pragma(self, name: str) -> int:
+        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+
+    def _workspace(self, name: str) -> int:
+        """The number that stands for a workspace's name in every table."""
+        if name not in self._workspaces:
+            self._db.execute("INSERT OR IGNORE INTO workspace (name) VALUES (?)", (name,))
+            self._workspaces.update(self._db.execute("SELECT name, id FROM workspace"))
+        return self._workspaces[name]
+
+    def _load(self, workspace: int) -> Remembered:
+        rows = self._rows
+        (progress,) = next(rows("SELECT progress FROM workspace WHERE id = ?", workspace))
+        (settled_runs,) = next(rows("SELECT count(*) FROM settled WHERE workspace = ?", workspace))
+        active = rows("SELECT run_id, run FROM active WHERE workspace = ?", workspace)
+        jobs = rows("SELECT label, job FROM job WHERE workspace = ?", workspace)
+        totals = rows("SELECT label, target, row, terminations FROM totals WHERE workspace = ?", workspace)
+        return Remembered(
+            progress=None if progress is None else _decode_progress(progress),
+            active={run_id: _decode_active(run) for run_id, run in active},
+            jobs={label: _decode_job(job) for label, job in jobs},
+            totals={
+                (label, target): _totals(row, terminations) for label, target, row, terminations in totals
+            },
+            settled_runs=settled_runs,
+        )
+
+    def _rows(self, sql: str, workspace: int) -> Iterator[tuple[Any, ...]]:
+        return iter(self._db.execute(sql, (workspace,)))
+
+    def _write(self, workspace: int, changes: Changes, now_ms: int) -> None:
+        many = self._db.executemany
+        many(
+            "INSERT OR REPLACE INTO settled VALUES (?, ?, ?, ?, ?)",
+            (
+                (workspace, run_id, settled.end_ms, now_ms, settled.task_run_ids.tobytes())
+                for run_id, settled in changes.settled.items()
+            ),
+        )
+        many(
+            "INSERT OR REPLACE INTO totals VALUES (?, ?, ?, ?, ?)",
+            (
+                (
+                    workspace,
+                    *label_set,
+                    totals.row.tobytes(),
+                    _encode([(code, kind, n) for (code, kind), n in totals.terminations.items()]),
+                )
+                for label_set, totals in changes.totals.items()
+            ),
+        )
+        many(
+            "INSERT OR REPLACE INTO job VALUES (?, ?, ?)",
+            ((workspace, label, _encode(job)) for label, job in changes.jobs.items()),
+        )
+        many(
+            "DELETE FROM active WHERE workspace = ? AND run_id = ?",
+            ((workspace, run_id) for run_id in changes.no_longer_active),
+        )
+        many(
+            "INSERT OR REPLACE INTO active VALUES (?, ?, ?)",
+            ((workspace, run_id, _encode(run)) for run_id, run in changes.active.items()),
+        )
+        if changes.progress is not None:
+            self._db.execute(
+                "UPDATE workspace SET progress = ? WHERE id = ?", (_encode(changes.progress), workspace)
+            )
+
+
+def _totals(row: bytes, terminations: bytes) -> Totals:
+    numbers = array("d")
+    numbers.frombytes(row)
+    if len(numbers) != ROW_LENGTH:
+        raise ValueError(f"a row of {len(numbers)} numbers")
+    return Totals(numbers, {(code, kind): n for code, kind, n in _decode_terminations(terminations)})
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Turn what SQLite and the file system say into what the operator can do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StateError(_explanation(path, error)) from None
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise StateError(_damaged(path, str(error))) from None
+    except OSError as error:
+        raise StateError(f"the state file {path} can't be made ({error.strerror}); set state.path") from None
+
+
+def _explanation(path: str, error: sqlite3.Error) -> str:
+    code = getattr(error, "sqlite_errorname", "")
+    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return f"the state file {path} is in use by another process; each exporter needs its own"
+    if code.startswith("SQLITE_FULL"):
+        return f"the disk of the state file {path} is full; free some space"
+    if code.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_IOERR")):
+        return (
+            f"the state file {path} can't be read or written ({error}); check the folder, its permissions "
+            "and the disk, or set state.path"
+        )
+    return _damaged(path, str(error))
+
+
+def _damaged(path: str, reason: str) -> str:
+    return (
+        f"the state file {path} is damaged ({reason}); restore it from a backup, or move it away to start "
+        "counting afresh: totals then begin with the runs of the last poll.lookback"
+    )

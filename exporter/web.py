@@ -1,0 +1,148 @@
+"""The pages: /metrics, /, /-/healthy, /-/ready. Reads only.
+
+What must stay true: a request never touches the Databricks API and never waits for a poll; with basic auth
+on, all but the two health paths is shut.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import structlog
+from aiohttp import hdrs, web
+
+from exporter.exposition.exposition import Exposition
+from exporter.exposition.negotiation import allows_gzip, format_for
+from exporter.exposition.snapshot import Format
+from exporter.instruments import Instruments, WorkspaceInstruments
+from exporter.landing_page import landing_page
+from exporter.settings import HEALTHY_PATH, READY_PATH, Settings
+from exporter.web_config import WebConfigFile
+
+# The loop is dead when nothing at all has happened for so many intervals.
+DEAD_AFTER_INTERVALS = 10
+SHUTDOWN_SECONDS = 1.0
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+_log = structlog.stdlib.get_logger(__name__)
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class WorkspaceView(NamedTuple):
+    """What the pages show of a workspace; the last sign of life is by the loop's clock."""
+
+    instruments: WorkspaceInstruments
+    is_ready: Callable[[], bool]
+    last_sign_of_life: Callable[[], float]
+
+
+class WebServer:
+    """Serves the pages of one exporter."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        web_config: WebConfigFile | None,
+        exposition: Exposition,
+        instruments: Instruments,
+        views: Sequence[WorkspaceView],
+    ) -> None:
+        self._settings = settings
+        self._web_config = web_config
+        self._exposition = exposition
+        self._instruments = instruments
+        self._views = views
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        """Listen while the context is open; gives the address, with the real port where 0 was asked for."""
+        listen = self._settings.web.listen_address
+        app = web.Application(middlewares=[self._guard])
+        app.router.add_get(self._settings.web.telemetry_path, self._metrics)
+        app.router.add_get("/", self._landing_page)
+        app.router.add_get(HEALTHY_PATH, self._healthy)
+        app.router.add_get(READY_PATH, self._ready)
+        app.on_response_prepare.append(self._dress)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        await runner.setup()
+        try:
+            context = self._web_config.listener_context if self._web_config else None
+            await web.TCPSite(runner, listen.host or None, listen.port, ssl_context=context).start()
+            host, port = runner.addresses[0][:2]
+            yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        finally:
+            await runner.cleanup()
+            if self._web_config:
+                self._web_config.auth.close()
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        config = self._web_config
+        if config is not None:
+            if config.refresh() and config.error is not None:
+                _log.error("the web config file is broken; the last good one stays", cause=str(config.error))
+            open_to_all = request.path in {HEALTHY_PATH, READY_PATH}
+            authorization = request.headers.get(hdrs.AUTHORIZATION)
+            if not open_to_all and not await config.auth.allows(authorization):
+                return web.Response(
+                    status=401, text="Unauthorized\n", headers={hdrs.WWW_AUTHENTICATE: "Basic"}
+                )
+        return await handler(request)
+
+    async def _dress(self, _: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(_HEADERS)
+        if self._web_config:
+            response.headers.update(self._web_config.config.headers)
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        snapshot = self._exposition.snapshot
+        form = format_for(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+        own = self._instruments.openmetrics() if form is Format.OPENMETRICS else self._instruments.text()
+        headers = {hdrs.CONTENT_TYPE: form.value, hdrs.VARY: "Accept, Accept-Encoding"}
+        if allows_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, []))):
+            headers[hdrs.CONTENT_ENCODING] = "gzip"
+            if not snapshot.has_deflated(form):
+                await asyncio.to_thread(snapshot.deflated, form)
+            pieces = snapshot.gzipped(form, own)
+        else:
+            pieces = snapshot.plain(form, own)
+        response = web.StreamResponse(headers=headers)
+        response.content_length = sum(map(len, pieces))
+        await response.prepare(request)
+        if request.method != hdrs.METH_HEAD:
+            for piece in pieces:
+                await response.write(piece)
+        await response.write_eof()
+        return response
+
+    async def _healthy(self, _: web.Request) -> web.Response:
+        now = asyncio.get_running_loop().time()
+        limit = DEAD_AFTER_INTERVALS * self._settings.poll.interval
+        dead = [view for view in self._views if now - view.last_sign_of_life() > limit]
+        return _verdict(dead, "no sign of life for ten intervals from the polling loop of")
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        waiting = [view for view in self._views if not view.is_ready()]
+        return _verdict(waiting, "waiting for the first successful poll of")
+
+    async def _landing_page(self, _: web.Request) -> web.Response:
+        page = landing_page(
+            self._settings.web.telemetry_path,
+            self._exposition.snapshot.series,
+            [view.instruments for view in self._views],
+        )
+        return web.Response(text=page, content_type="text/html")
+
+
+def _verdict(bad: Sequence[WorkspaceView], complaint: str) -> web.Response:
+    if not bad:
+        return web.Response(text="OK\n")
+    names = ", ".join(view.instruments.workspace for view in bad)
+    return web.Response(status=503, text=f"{complaint} {names}\n")

@@ -1,0 +1,112 @@
+"""The file as YAML nodes, each with its line.
+
+Whatever is wrong is told by line and key, never by value: a value may be a password, a hash or a private key,
+also where it does not belong. Reading nodes instead of objects keeps the text of a scalar as it was written
+(`X-XSS-Protection: 0` is the string "0", as it is for the toolkit) and lets a key that comes twice be seen.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import yaml
+
+# A key that looks like one may be named; anything else could be a secret on the wrong side of the colon.
+_NAMEABLE = re.compile(r"[A-Za-z][A-Za-z_-]{0,39}")
+_NULL = "tag:yaml.org,2002:null"
+_BOOL = "tag:yaml.org,2002:bool"
+_TRUE = ("true", "yes", "on")
+
+
+class WebConfigError(Exception):
+    """Everything that is wrong with the file, for its author. `files` is what has to change to mend it."""
+
+    def __init__(self, errors: tuple[str, ...], files: tuple[Path, ...] = ()) -> None:
+        super().__init__("; ".join(errors))
+        self.errors = errors
+        self.files = files
+
+
+class Problems(list[str]):
+    """What is wrong, in the order it was found."""
+
+    def add(self, node: yaml.Node | None, text: str) -> None:
+        self.append(text if node is None else f"line {line_of(node)}: {text}")
+
+
+def line_of(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def parse(content: bytes, problems: Problems) -> yaml.Node | None:
+    """The root node, or None for an empty or a broken file."""
+    try:
+        root: yaml.Node | None = yaml.compose(content.decode(), Loader=yaml.SafeLoader)
+    except UnicodeDecodeError:
+        problems.append("the file is not UTF-8")
+    except yaml.MarkedYAMLError as error:
+        # PyYAML's own message quotes the file.
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}: " if mark else ""
+        problems.append(f"{where}not valid YAML")
+    except (yaml.YAMLError, RecursionError):
+        problems.append("not valid YAML")
+    else:
+        return root
+    return None
+
+
+def fields(
+    node: yaml.Node | None, name: str, problems: Problems, known: Collection[str] | None = None
+) -> Mapping[str, yaml.Node]:
+    """The values of a mapping by key; empty where it is absent. `known` None takes any key."""
+    if node is None or node.tag == _NULL:
+        return {}
+    if not isinstance(node, yaml.MappingNode):
+        problems.add(node, f"{name}: must be a mapping")
+        return {}
+    found: dict[str, yaml.Node] = {}
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            problems.add(key, f"{name}: a key must be a string")
+        elif known is not None and key.value not in known:
+            problems.add(key, f"{name}: unknown key{_named(key.value)}")
+        elif key.value in found:
+            problems.add(key, f"{name}: a key comes twice{_named(key.value) if known else ''}")
+        else:
+            found[key.value] = value
+    return found
+
+
+def text(node: yaml.Node | None, name: str, problems: Problems) -> str:
+    """A scalar as written; empty where it is absent, blank or null, which all mean unset."""
+    if node is None or node.tag == _NULL:
+        return ""
+    if not isinstance(node, yaml.ScalarNode):
+        problems.add(node, f"{name}: must be a string")
+        return ""
+    return str(node.value)
+
+
+def texts(node: yaml.Node | None, name: str, problems: Problems) -> list[tuple[yaml.Node, str]]:
+    """The strings of a list, each with its node."""
+    if node is None or node.tag == _NULL:
+        return []
+    if not isinstance(node, yaml.SequenceNode):
+        problems.add(node, f"{name}: must be a list of strings")
+        return []
+    words = [(item, text(item, name, problems)) for item in node.value]
+    return [(item, word) for item, word in words if isinstance(item, yaml.ScalarNode)]
+
+
+def flag(node: yaml.Node | None, name: str, problems: Problems, *, default: bool) -> bool:
+    if node is None or node.tag == _NULL:
+        return default
+    if node.tag != _BOOL:
+        problems.add(node, f"{name}: must be true or false")
+        return default
+    return str(node.value).lower() in _TRUE
+
+
+def _named(key: str) -> str:
+    return f" {key}" if _NAMEABLE.fullmatch(key) else ""

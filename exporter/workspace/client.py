@@ -1,0 +1,295 @@
+"""The only outgoing socket: requests, retries, and pages over the three endpoints we read.
+
+What must stay true: every answer is decoded inside the retry, so a broken body is one more passing fault;
+no redirect is followed; a listing whose page token repeats ends in an error, never in a loop.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import NamedTuple, Self, TypeVar
+
+import aiohttp
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from exporter import __version__
+from exporter.instruments import WorkspaceInstruments
+from exporter.settings import ApiSettings, WorkspaceAccess
+from exporter.workspace import responses
+from exporter.workspace.auth import TOKEN_FORM, login_for
+from exporter.workspace.errors import AccessRefused, NotUnderstood, TryAgain
+from exporter.workspace.limits import Lane, RequestLimits
+from exporter.workspace.models import Run, Task, word
+from exporter.workspace.responses import JobPage, Misfit, RunPage, Token
+
+RUNS_LIST = "runs/list"
+RUNS_GET = "runs/get"
+JOBS_LIST = "jobs/list"
+TOKEN_ENDPOINT = "oidc/v1/token"  # noqa: S105  a path
+_PATHS = {
+    RUNS_LIST: "/api/2.2/jobs/runs/list",
+    RUNS_GET: "/api/2.2/jobs/runs/get",
+    JOBS_LIST: "/api/2.2/jobs/list",
+    TOKEN_ENDPOINT: "/oidc/v1/token",
+}
+
+RUNS_PER_PAGE = 25  # the documented maximum of runs/list
+JOBS_PER_PAGE = 100  # and of jobs/list
+# Far above the largest page (25 runs of 100 tasks); a larger body is no answer of the Jobs API.
+MAX_BODY_BYTES = 64 * 2**20
+
+_backoff = wait_random_exponential(multiplier=1, max=20)
+_log = structlog.stdlib.get_logger(__name__)
+T = TypeVar("T")
+
+
+class Answer(NamedTuple):
+    """An answer as it came."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class WorkspaceClient:
+    """Reads one workspace. Owns its connections: use as an async context manager."""
+
+    def __init__(
+        self,
+        access: WorkspaceAccess,
+        api: ApiSettings,
+        instruments: WorkspaceInstruments,
+        note_secret: Callable[[str], object],
+    ) -> None:
+        self.workspace = access.name
+        self.timeout = api.timeout
+        # When an answer last came, by the loop's clock.
+        self.last_answer: float | None = None
+        self._base_url = access.base_url
+        self._concurrency = api.concurrency
+        self._limits = RequestLimits(api.concurrency, api.rate)
+        self._instruments = instruments
+        self._note_secret = note_secret
+        self._login = login_for(access.login, self._fetch_token)
+        self._session: aiohttp.ClientSession | None = None
+        # The server's clock minus the loop's, by the last `Date` header; ours where there was none yet.
+        self._server_offset: float | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the connection pool."""
+        self._session = aiohttp.ClientSession(
+            base_url=self._base_url,
+            connector=aiohttp.TCPConnector(limit=self._concurrency),
+            timeout=aiohttp.ClientTimeout(total=self.timeout),
+            headers={"Accept": "application/json", "User-Agent": f"databricks-jobs-exporter/{__version__}"},
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connection pool."""
+        if self._session is not None:
+            await self._session.close()
+
+    def server_ms(self, moment: float) -> int:
+        """The server's clock at a moment of the loop's clock, in milliseconds since the epoch."""
+        offset = self._server_offset
+        if offset is None:
+            offset = time.time() - asyncio.get_running_loop().time()
+        return int((moment + offset) * 1000)
+
+    async def list_runs(self, lane: Lane, **params: str | int) -> AsyncGenerator[RunPage, None]:
+        """The pages of `runs/list`, newest start first."""
+        query = {"limit": str(RUNS_PER_PAGE), **{name: str(value) for name, value in params.items()}}
+        async for page in self._pages(RUNS_LIST, query, lane, responses.decode_run_page):
+            yield page
+
+    async def list_job_names(self, lane: Lane) -> dict[int, str]:
+        """The names of all jobs that may be viewed, by job id, from every page of `jobs/list`."""
+        names: dict[int, str] = {}
+        query = {"limit": str(JOBS_PER_PAGE)}
+        async for page in self._pages(JOBS_LIST, query, lane, responses.decode_job_page):
+            names.update(page.names)
+        return names
+
+    async def get_run(self, run_id: int, lane: Lane) -> Run | Misfit:
+        """A run with all its tasks and its repair history, from every page of `runs/get`.
+
+        Raises RunGone where it does not exist, TryAgain where it changed while its pages were read.
+        """
+        query = {"run_id": str(run_id), "include_history": "true"}
+        whole: Run | None = None
+        async for page in self._pages(RUNS_GET, query, lane, _decode_run_part):
+            part = page.run
+            if isinstance(part, Misfit):
+                return part
+            if whole is None:
+                whole = part
+            elif _standing(part) != _standing(whole):
+                raise TryAgain(f"run {run_id} changed while its pages were read")
+            else:
+                whole.tasks = _joined(whole.tasks, part.tasks)
+                whole.repair_history = (whole.repair_history or []) + (part.repair_history or [])
+        assert whole is not None  # noqa: S101  a listing has at least one page
+        return whole
+
+    async def _pages(
+        self, endpoint: str, query: Mapping[str, str], lane: Lane, decode: Callable[[bytes], "P"]
+    ) -> AsyncGenerator["P", None]:
+        token: str | None = None
+        seen: set[str] = set()
+        while True:
+            page = await self._get(endpoint, {**query, "page_token": token} if token else query, lane, decode)
+            yield page
+            token = page.next_page_token
+            if token is None:
+                return
+            if token in seen:
+                raise NotUnderstood(f"{endpoint}: the server repeats a page token, so the listing never ends")
+            seen.add(token)
+
+    async def _get(
+        self, endpoint: str, query: Mapping[str, str], lane: Lane, decode: Callable[[bytes], T]
+    ) -> T:
+        """A decoded answer, after however many attempts fit before the lane's deadline."""
+
+        def too_late(state: RetryCallState) -> bool:
+            return asyncio.get_running_loop().time() + state.upcoming_sleep >= lane.deadline
+
+        def note(state: RetryCallState) -> None:
+            self._instruments.request_repeated(endpoint)
+            _log.debug(
+                "request will be repeated",
+                workspace=self.workspace,
+                endpoint=endpoint,
+                attempt=state.attempt_number,
+                wait_seconds=round(state.upcoming_sleep, 3),
+                cause=str(_fault(state)),
+            )
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(TryAgain),
+            wait=_wait,
+            stop=too_late,
+            before_sleep=note,
+            reraise=True,
+        )
+        return await retrying(self._attempt, endpoint, query, lane, decode)
+
+    async def _attempt(
+        self, endpoint: str, query: Mapping[str, str], lane: Lane, decode: Callable[[bytes], T]
+    ) -> T:
+        authorization = await self._login.authorization()
+        answer = await self._exchange(endpoint, lane, authorization, query=query)
+        if answer.status in {401, 403} and await self._login.renew(authorization):
+            authorization = await self._login.authorization()
+            answer = await self._exchange(endpoint, lane, authorization, query=query)
+        try:
+            responses.check(answer.status, answer.headers, answer.body, time.time())
+            return decode(answer.body)
+        except TryAgain as fault:
+            if fault.retry_after is not None:
+                self._limits.pause(fault.retry_after)
+            raise TryAgain(f"{endpoint}: {fault}", fault.retry_after) from None
+
+    async def _fetch_token(self, authorization: str) -> Token:
+        # Whoever waits for the token has a deadline of its own.
+        lane = Lane(deadline=float("inf"))
+        answer = await self._exchange(TOKEN_ENDPOINT, lane, authorization, form=TOKEN_FORM)
+        token = responses.decode_token(answer.status, answer.headers, answer.body, time.time())
+        self._note_secret(token.access_token)
+        return token
+
+    async def _exchange(
+        self,
+        endpoint: str,
+        lane: Lane,
+        authorization: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request and its answer, counted; every way it can fail on the wire is TryAgain."""
+        assert self._session is not None, "the client is not open"  # noqa: S101
+        loop = asyncio.get_running_loop()
+        async with self._limits.turn(lane):
+            began = loop.time()
+            code = "error"
+            try:
+                async with self._session.request(
+                    "GET" if form is None else "POST",
+                    _PATHS[endpoint],
+                    params=query,
+                    data=form,
+                    headers={"Authorization": authorization},
+                    allow_redirects=False,
+                ) as response:
+                    body = await _read(response)
+                    code = str(response.status)
+            except TimeoutError:
+                code = "timeout"
+                raise TryAgain(f"{endpoint}: no answer within {self.timeout:g} s") from None
+            except aiohttp.ClientConnectorCertificateError as error:
+                raise AccessRefused(
+                    f"the server's certificate is not trusted: {error.certificate_error}"
+                ) from None
+            except (aiohttp.ClientError, OSError) as error:
+                raise TryAgain(f"{endpoint}: {type(error).__name__}: {error}") from None
+            finally:
+                self._instruments.request_ended(endpoint, code, loop.time() - began)
+        self.last_answer = loop.time()
+        if (date := responses.server_time(response.headers)) is not None:
+            # Not later than it really is: the date was written before the answer came, in whole seconds.
+            self._server_offset = date - self.last_answer
+        return Answer(response.status, response.headers, body)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise TryAgain(f"a body of more than {MAX_BODY_BYTES} bytes")
+    return b"".join(chunks)
+
+
+class _RunPart(NamedTuple):
+    run: Run | Misfit
+    next_page_token: str | None
+
+
+P = TypeVar("P", RunPage, JobPage, _RunPart)
+
+
+def _decode_run_part(body: bytes) -> _RunPart:
+    run = responses.decode_run(body)
+    return _RunPart(run, None if isinstance(run, Misfit) else word(run.next_page_token))
+
+
+def _standing(run: Run) -> tuple[object, ...]:
+    """What all pages of one `runs/get` must agree on, or the run ended or reopened between them."""
+    return (
+        run.end_time,
+        run.status.state if run.status else None,
+        run.state.life_cycle_state if run.state else None,
+    )
+
+
+def _joined(tasks: list[Task] | None, more: list[Task] | None) -> list[Task]:
+    known = {task.run_id for task in tasks or () if task.run_id is not None}
+    return (tasks or []) + [task for task in more or () if task.run_id not in known]
+
+
+def _fault(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _wait(state: RetryCallState) -> float:
+    """What the server asked for, else exponential with full jitter, in seconds."""
+    fault = _fault(state)
+    if isinstance(fault, TryAgain) and fault.retry_after is not None:
+        return fault.retry_after
+    return _backoff(state)

@@ -1,0 +1,28 @@
+"""What can go wrong between us and a workspace, by who must act."""
+
+
+class WorkspaceError(Exception):
+    """The base of everything that can go wrong between us and a workspace."""
+
+
+class TryAgain(WorkspaceError):
+    """The workspace is away or busy: we repeat the request.
+
+    `retry_after` is the wait the server asked for, in seconds, None where it did not.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class AccessRefused(WorkspaceError):
+    """The operator must act: credentials, permissions, host."""
+
+
+class RunGone(WorkspaceError):
+    """Nobody must act: `runs/get` says that the run does not exist (any more)."""
+
+
+class NotUnderstood(WorkspaceError):
+    """We must act, or this is no Databricks workspace: an answer that follows no rule we know."""

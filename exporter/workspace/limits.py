@@ -1,0 +1,80 @@
+"""When the next request may go: rate, requests in flight, waits the server asked for, and who goes first.
+
+What must stay true: no second sees more than 1.3 times the rate; a wait the server asked for is kept by
+every request; a background request (a sweep, job names) goes only while no other waits for its turn.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import NamedTuple, Self
+
+from aiolimiter import AsyncLimiter
+
+from exporter.workspace.errors import TryAgain
+
+# This much of a second's requests may go at once. The rest of the 0.3 is room for what the network bunches.
+BURST_SECONDS = 0.1
+
+
+class Lane(NamedTuple):
+    """Under what terms requests go: until when, by the loop's clock, and whether they let others pass."""
+
+    deadline: float
+    background: bool = False
+
+    @classmethod
+    def within(cls, seconds: float, *, background: bool = False) -> Self:
+        """The lane of work that must end in so many seconds from now."""
+        return cls(asyncio.get_running_loop().time() + seconds, background)
+
+
+class RequestLimits:
+    """The limits of one workspace; `rate` is in requests per second."""
+
+    def __init__(self, concurrency: int, rate: float) -> None:
+        burst = max(1.0, rate * BURST_SECONDS)
+        self._limiter = AsyncLimiter(burst, burst / rate)
+        self._in_flight = asyncio.Semaphore(concurrency)
+        self._waiting = 0
+        self._nobody_waits = asyncio.Event()
+        self._nobody_waits.set()
+        self._resume_at = 0.0
+
+    def pause(self, seconds: float) -> None:
+        """Keep every request back for so long, because the server asked for it."""
+        self._resume_at = max(self._resume_at, asyncio.get_running_loop().time() + seconds)
+
+    @asynccontextmanager
+    async def turn(self, lane: Lane) -> AsyncIterator[None]:
+        """Wait for a turn and hold it while the request is in flight."""
+        async with AsyncExitStack() as stack:
+            if lane.background:
+                await self._nobody_waits.wait()
+                await stack.enter_async_context(self._in_flight)
+                await self._go(lane)
+            else:
+                with self._in_the_queue():
+                    await stack.enter_async_context(self._in_flight)
+                    await self._go(lane)
+            yield
+
+    @contextmanager
+    def _in_the_queue(self) -> Iterator[None]:
+        self._waiting += 1
+        self._nobody_waits.clear()
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._nobody_waits.set()
+
+    async def _go(self, lane: Lane) -> None:
+        """Wait until the server wants to hear from us again and the rate allows it."""
+        loop = asyncio.get_running_loop()
+        while (left := self._resume_at - loop.time()) > 0:
+            if self._resume_at >= lane.deadline:
+                raise TryAgain(f"the workspace asked for no requests for another {left:.0f} s", left)
+            await asyncio.sleep(left)
+        await self._limiter.acquire()

@@ -1,0 +1,264 @@
+"""From (status, headers, body) to a decoded page or a typed error that says who must act.
+
+Pure: no socket. The errors are in `errors.py`. One bad run costs that run, never its page.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from hashlib import blake2b
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+
+from exporter.workspace.errors import AccessRefused, NotUnderstood, RunGone, TryAgain
+from exporter.workspace.models import Id, Run, word
+
+# A longer wait than this is a mistake of the server's clock or of a proxy.
+MAX_RETRY_AFTER_SECONDS = 3600.0
+RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+_MISSING_OBJECT = re.compile(r"(?:does not|doesn't) exist", re.IGNORECASE)
+_UNKNOWN_PATH = re.compile(r"bad target|endpoint_not_found|no api found", re.IGNORECASE)
+
+
+class Misfit(NamedTuple):
+    """A run that was not understood: `key` tells it from others over repeated answers."""
+
+    key: str
+    reason: str
+
+
+class RunPage(NamedTuple):
+    """One page of `runs/list`; `next_page_token` is None on the last page."""
+
+    runs: list[Run]
+    misfits: list[Misfit]
+    next_page_token: str | None
+
+
+class JobPage(NamedTuple):
+    """One page of `jobs/list`: names by job id."""
+
+    names: dict[int, str]
+    next_page_token: str | None
+
+
+class Token(NamedTuple):
+    """An OAuth access token and its life in seconds."""
+
+    access_token: str
+    expires_in: float
+
+
+def server_time(headers: Mapping[str, str]) -> float | None:
+    """The `Date` header in seconds since the epoch, None where it is missing or no date."""
+    return _http_date(headers.get("Date", ""))
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds to wait by `Retry-After`, given as seconds or as a date; None where there is none."""
+    value = headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        date = _http_date(value)
+        if date is None:
+            return None
+        seconds = date - (server_time(headers) or now)
+    if seconds != seconds:  # noqa: PLR0124  NaN is a float too
+        return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def check(status: int, headers: Mapping[str, str], body: bytes, now: float) -> None:
+    """Return for an answer that may be decoded, else raise the error that says who must act."""
+    if status == 200:
+        return
+    if status in RETRIED_STATUSES:
+        raise TryAgain(f"HTTP {status}: {_reason(body)}", retry_after(headers, now))
+    if 300 <= status < 400:
+        raise AccessRefused(
+            f"HTTP {status}: the server redirects; set DATABRICKS_HOST to the workspace's own address"
+        )
+    if status in {401, 403}:
+        raise AccessRefused(
+            f"HTTP {status}: {_reason(body)}; check the credentials and that they may view the jobs"
+        )
+    reason = _reason(body)
+    if status == 404 and (_UNKNOWN_PATH.search(reason) or not _is_object(body)):
+        raise NotUnderstood(f"HTTP 404: {reason}; is DATABRICKS_HOST a workspace with Jobs API 2.2?")
+    if status == 404 or (status == 400 and _MISSING_OBJECT.search(reason)):
+        raise RunGone(f"HTTP {status}: {reason}")
+    raise NotUnderstood(f"HTTP {status}: {reason}")
+
+
+def decode_run_page(body: bytes) -> RunPage:
+    """The body of `runs/list`; `runs` may be absent."""
+    page: _RawRunPageBody | _RunPageBody
+    try:
+        page = _RUN_PAGE.decode(body)
+    except msgspec.MsgspecError:
+        page = _loose_page(body)
+    runs: list[Run] = []
+    misfits: list[Misfit] = []
+    for item in page.runs or ():
+        run = _decode_item(item)
+        if isinstance(run, Misfit):
+            misfits.append(run)
+        else:
+            runs.append(run)
+    return RunPage(runs, misfits, word(page.next_page_token))
+
+
+def decode_run(body: bytes) -> Run | Misfit:
+    """The body of `runs/get`, one page of it: its `next_page_token` is a word where more follow."""
+    try:
+        return _RUN.decode(body)
+    except msgspec.MsgspecError:
+        return _convert_run(_object(body))
+
+
+def decode_job_page(body: bytes) -> JobPage:
+    """The body of `jobs/list`; jobs without an id or a name are left out."""
+    page = _object(body)
+    jobs = page.get("jobs")
+    named = map(_job_name, jobs if isinstance(jobs, list) else ())
+    return JobPage(dict(pair for pair in named if pair is not None), word(page.get("next_page_token")))
+
+
+def decode_token(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Token:
+    """The answer of the OAuth token endpoint."""
+    if status in {400, 401, 403}:
+        reason = _reason(body)
+        if "throttled" in reason.lower():
+            raise TryAgain(f"the token endpoint: HTTP {status}: {reason}", retry_after(headers, now))
+        raise AccessRefused(
+            f"the token endpoint refuses: HTTP {status}: {reason}; "
+            "check DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET"
+        )
+    check(status, headers, body, now)
+    try:
+        token = _TOKEN.decode(body)
+    except msgspec.MsgspecError:
+        # The body may hold a token: its text goes nowhere.
+        raise TryAgain("the token endpoint answered something that is no token") from None
+    if not token.access_token.isascii() or not token.access_token.isprintable():
+        raise TryAgain("the token endpoint answered a token that is no header value")
+    return Token(token.access_token, token.expires_in)
+
+
+class _RunPageBody(msgspec.Struct):
+    runs: list[Any] | None = None
+    next_page_token: Any = None
+
+
+class _RawRunPageBody(msgspec.Struct):
+    runs: list[msgspec.Raw] | None = None
+    next_page_token: Any = None
+
+
+class _TokenBody(msgspec.Struct):
+    access_token: str
+    expires_in: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
+
+
+# Lax: an id or a time given as a string is the number it says.
+_RUN = msgspec.json.Decoder(Run, strict=False)
+_RUN_PAGE = msgspec.json.Decoder(_RawRunPageBody)
+_TOKEN = msgspec.json.Decoder(_TokenBody, strict=False)
+
+
+def _decode_item(item: object) -> Run | Misfit:
+    if not isinstance(item, msgspec.Raw):
+        return _convert_run(item)
+    try:
+        return _RUN.decode(item)
+    except msgspec.MsgspecError:
+        return _convert_run(_any(bytes(item)))
+
+
+def _convert_run(value: object) -> Run | Misfit:
+    try:
+        return msgspec.convert(value, Run, strict=False)
+    except msgspec.ValidationError as error:
+        run_id = value.get("run_id") if isinstance(value, dict) else None
+        if isinstance(run_id, int | str):
+            return Misfit(str(run_id)[:40], str(error))
+        return Misfit(blake2b(repr(value).encode(errors="replace"), digest_size=8).hexdigest(), str(error))
+
+
+def _job_name(item: object) -> tuple[int, str] | None:
+    settings = item.get("settings") if isinstance(item, dict) else None
+    name = word(settings.get("name")) if isinstance(settings, dict) else None
+    if name is None or not isinstance(item, dict):
+        return None
+    try:
+        return msgspec.convert(item.get("job_id"), Id, strict=False), name
+    except msgspec.ValidationError:
+        return None
+
+
+def _loose_page(body: bytes) -> _RunPageBody:
+    try:
+        return msgspec.convert(_object(body), _RunPageBody)
+    except msgspec.ValidationError as error:
+        raise TryAgain(f"a page of runs that is none: {error}") from None
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    value = _any(body)
+    if not isinstance(value, dict):
+        raise TryAgain("JSON, but no object")
+    return value
+
+
+def _any(body: bytes) -> Any:  # noqa: ANN401
+    """What the standard library's wider JSON reads: lone surrogates, NaN, bytes that are no UTF-8."""
+    try:
+        return json.loads(body.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        raise TryAgain(f"no JSON where JSON belongs: {_excerpt(body)}") from None
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        _object(body)
+    except TryAgain:
+        return False
+    return True
+
+
+def _reason(body: bytes) -> str:
+    """What the server says went wrong, on one line; it comes as JSON of four kinds, HTML, text or nothing."""
+    try:
+        value = _object(body)
+    except TryAgain:
+        return _excerpt(body)
+    code = value.get("error_code")
+    texts = (value.get(key) for key in ("message", "error_description", "error", "detail"))
+    text = next((text for text in texts if isinstance(text, str) and text), "")
+    return _one_line(f"{code}: {text}" if code and text else str(code or text)) or "no reason given"
+
+
+def _excerpt(body: bytes) -> str:
+    text = body[:4096].decode("utf-8", "replace")
+    if title := re.search(r"<title>(.*?)</title>", text, re.IGNORECASE | re.DOTALL):
+        return f"a page titled «{_one_line(title[1])}»"
+    return _one_line(re.sub(r"<[^>]*>", " ", text)) or "an empty body"
+
+
+def _one_line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())[:200]
+
+
+def _http_date(value: str) -> float | None:
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,76 @@
+"""Certificates made on the spot: a CA, and leaves it has signed."""
+
+import datetime as dt
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_DAY = dt.timedelta(days=1)
+_BOTH_SIDES = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+
+
+@dataclass(frozen=True)
+class Identity:
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def certificate_pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def key_pem(self, passphrase: bytes | None = None) -> bytes:
+        return self.key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption(),
+        )
+
+    def write(self, folder: Path, name: str) -> tuple[Path, Path]:
+        """`<name>.pem` and `<name>.key`."""
+        certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+        certificate.write_bytes(self.certificate_pem)
+        key.write_bytes(self.key_pem())
+        return certificate, key
+
+
+def make_ca(name: str = "test CA", issuer: Identity | None = None) -> Identity:
+    """A root, or with `issuer` an intermediate CA."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = _builder(name, _name_of(issuer) if issuer else name, key).add_extension(
+        x509.BasicConstraints(ca=True, path_length=None), critical=True
+    )
+    return Identity(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
+
+
+def make_leaf(ca: Identity, name: str = "localhost") -> Identity:
+    """For localhost and 127.0.0.1, as server and as client."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    builder = (
+        _builder(name, _name_of(ca), key)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(_BOTH_SIDES), critical=False)
+    )
+    return Identity(builder.sign(ca.key, hashes.SHA256()), key)
+
+
+def _name_of(identity: Identity) -> str:
+    return str(identity.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+
+
+def _builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _DAY)
+        .not_valid_after(now + _DAY)
+    )
