@@ -1,0 +1,135 @@
+"""A simulated workspace and an exporter without its pages, in one event loop, moved step by step.
+
+Real HTTP and a real state file; only time is ours: the workspace's clock stands still until it is moved.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import SecretStr
+
+from exporter.accounting.totals import COUNTERS, Totals
+from exporter.exposition.exposition import Exposition
+from exporter.families import RESULTS, Family
+from exporter.instruments import Instruments, WorkspaceInstruments
+from exporter.polling.ledger import Ledger
+from exporter.polling.poller import Poller
+from exporter.polling.reading import Reader
+from exporter.polling.sweep import Sweeper
+from exporter.settings import ApiSettings, PersonalToken, Settings, WorkspaceAccess
+from exporter.settings.model import PollSettings, StateSettings
+from exporter.simulator.credentials import DEFAULT_TOKEN
+from exporter.simulator.server import SimulatorServer
+from exporter.simulator.workspace import Workspace
+from exporter.state import StateStore
+from exporter.workspace.client import WorkspaceClient
+
+BEGIN = 1_790_000_000.0
+DAY = 24 * 3600.0
+T = TypeVar("T")
+
+
+class World:
+    """One workspace, one exporter. `lookback` and `sweep_window` are in seconds."""
+
+    def __init__(
+        self,
+        folder: Path | None,
+        *,
+        lookback: float = DAY,
+        sweep_window: float = 30 * DAY,
+        timeout: float = 20,
+    ) -> None:
+        self.now = BEGIN
+        self.workspace = Workspace(clock=lambda: self.now)
+        self.server = SimulatorServer(self.workspace)
+        self._loop = asyncio.new_event_loop()
+        self._path = None if folder is None else folder / "state.db"
+        self._settings = Settings(
+            poll=PollSettings(interval=0.01, lookback=lookback, sweep_window=sweep_window),
+            api=ApiSettings(rate=1e6, timeout=timeout),
+            state=StateSettings(path=self._path),
+        )
+        self.run(self.server.start())
+        self._open = AsyncExitStack()
+        self.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something in the loop."""
+        return self._loop.run_until_complete(work)
+
+    def start(self) -> None:
+        """Start the exporter on what its state file holds."""
+        self.run(self._start())
+
+    def stop(self) -> None:
+        """End the exporter, as a kill would: nothing is written any more."""
+        self.run(self._open.aclose())
+
+    def close(self) -> None:
+        """End everything."""
+        self.stop()
+        self.run(self.server.stop())
+        self._loop.close()
+
+    def restart(self) -> None:
+        """End the exporter and start another on the same state."""
+        self.stop()
+        self.start()
+
+    def poll(self) -> str | None:
+        """One poll; why it failed, None where it did not."""
+        stop = asyncio.Event()
+
+        async def one() -> None:
+            polling = asyncio.create_task(self.poller.run(stop))
+            await asyncio.sleep(0)
+            stop.set()
+            await polling
+
+        self.run(one())
+        return self.instruments.last_error
+
+    def sweep(self) -> None:
+        """One sweep."""
+        self.run(self.sweeper._sweep())
+
+    @property
+    def totals(self) -> dict[tuple[str, str], Totals]:
+        """What memory holds, by job label and target."""
+        return self.ledger.tracker.totals
+
+    def counts(self, family: Family) -> Counter[tuple[str, str, str]]:
+        """A counter with results, by job label, target and result; zeros left out."""
+        first = COUNTERS[family.name].first
+        return Counter(
+            {
+                (*key, result): int(totals.row[first + slot])
+                for key, totals in self.totals.items()
+                for slot, result in enumerate(RESULTS)
+                if totals.row[first + slot]
+            }
+        )
+
+    async def _start(self) -> None:
+        self._open = AsyncExitStack()
+        instruments = Instruments()
+        access = WorkspaceAccess(self.server.url, "simulated", PersonalToken(SecretStr(DEFAULT_TOKEN)))
+        self.instruments = WorkspaceInstruments(instruments, access.name, self._settings.poll.interval)
+        store = StateStore(self._path)
+        self._open.callback(store.close)
+        client = await self._open.enter_async_context(
+            WorkspaceClient(access, self._settings.api, self.instruments, lambda _: None)
+        )
+        self.exposition = Exposition(instruments)
+        self.ledger = Ledger(
+            store.load(access.name), store, self.exposition, self.instruments, collect_tasks=True
+        )
+        await self.ledger.publish_restored()
+        reader = Reader(client, self.ledger, self.instruments, self._settings.api.concurrency)
+        self.poller = Poller(reader, self.ledger, self.instruments, self._settings, self._loop.time())
+        self.sweeper = Sweeper(reader, self.ledger, self._settings)
