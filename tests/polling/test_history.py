@@ -1,4 +1,4 @@
-"""A workspace that starts, ends, repairs, hides and deletes runs, against polls, sweeps, faults and restarts."""
+"""A workspace that starts, ends, repairs, hides and deletes runs, against polls, sweeps and restarts."""
 
 import tempfile
 from collections import Counter
@@ -15,7 +15,7 @@ from exporter.simulator.faults import Fault, error
 from exporter.simulator.runs import Run
 from tests.polling.world import World
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
+SHARED_MEMORY = Path("/dev/shm")
 RESULT_OF = {
     "SUCCESS": "SUCCESS",
     "RUN_EXECUTION_ERROR": "FAILED",

@@ -42,7 +42,7 @@ class World:
         *,
         lookback: float = DAY,
         sweep_window: float = 30 * DAY,
-        timeout: float = 20,
+        at_once: int = 16,
     ) -> None:
         self.now = BEGIN
         self.workspace = Workspace(clock=lambda: self.now)
@@ -51,7 +51,7 @@ class World:
         self._path = None if folder is None else folder / "state.db"
         self._settings = Settings(
             poll=PollSettings(interval=0.01, lookback=lookback, sweep_window=sweep_window),
-            api=ApiSettings(rate=1e6, timeout=timeout),
+            api=ApiSettings(rate=1e6, concurrency=at_once),
             state=StateSettings(path=self._path),
         )
         self.run(self.server.start())
@@ -120,7 +120,7 @@ class World:
         instruments = Instruments()
         access = WorkspaceAccess(self.server.url, "simulated", PersonalToken(SecretStr(DEFAULT_TOKEN)))
         self.instruments = WorkspaceInstruments(instruments, access.name, self._settings.poll.interval)
-        store = StateStore(self._path)
+        self.store = store = StateStore(self._path)
         self._open.callback(store.close)
         client = await self._open.enter_async_context(
             WorkspaceClient(access, self._settings.api, self.instruments, lambda _: None)
