@@ -15,6 +15,10 @@ from exporter.settings import Invocation, Notice, SettingsError, parse
 from exporter.state import StateError
 from exporter.web_config import WebConfigError
 
+# Threads commit and render while the loop reads: with the default of 5 ms one would keep the other waiting
+# longer than most of their work takes.
+SWITCH_SECONDS = 0.0005
+
 _log = structlog.stdlib.get_logger("exporter")
 
 
@@ -30,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     secrets = [secret for access in invocation.workspaces for secret in access.secrets()]
     redactor = logs.configure(invocation.settings.log.level, invocation.settings.log.format, secrets)
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         return asyncio.run(_command(invocation, redactor))
     except WebConfigError as error:

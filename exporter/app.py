@@ -87,7 +87,9 @@ class _App:
         """Build everything of one workspace; `stack` closes what must be closed."""
         loop = asyncio.get_running_loop()
         settings = self.invocation.settings
-        instruments = WorkspaceInstruments(self.instruments, access.name, settings.poll.interval)
+        instruments = WorkspaceInstruments(
+            self.instruments, access.name, settings.poll.interval, redact=self.redactor.text
+        )
         client = await stack.enter_async_context(
             WorkspaceClient(access, settings.api, instruments, self.redactor.add)
         )

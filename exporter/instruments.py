@@ -91,6 +91,7 @@ class WorkspaceInstruments:
         workspace: str,
         interval: float,
         monotonic: Callable[[], float] = time.monotonic,
+        redact: Callable[[str], str] = str,
     ) -> None:
         self.workspace = workspace
         self.runs_settled = instruments.settled.labels(workspace)
@@ -101,6 +102,7 @@ class WorkspaceInstruments:
         self.failed_polls = 0
         self.last_error: str | None = None
         self.last_success_time: float | None = None
+        self._redact = redact
         self._api = instruments
         self._interval = interval
         self._monotonic = monotonic
@@ -123,7 +125,8 @@ class WorkspaceInstruments:
     def poll_ended(self, seconds: float, error: str | None) -> None:
         """Count a poll; `error` says why it failed, None that it succeeded."""
         self._poll_duration.observe(seconds)
-        self.last_error = error
+        # Pages show it, and a server may repeat in its errors what we sent it.
+        self.last_error = None if error is None else self._redact(error)
         if error is not None:
             self.failed_polls += 1
             self._failed_polls.inc()

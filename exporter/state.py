@@ -46,6 +46,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_progress = msgspec.msgpack.Decoder(Progress).decode
 _decode_active = msgspec.msgpack.Decoder(ActiveRun).decode
 _decode_job = msgspec.msgpack.Decoder(Job).decode
+_decode_found = msgspec.json.Decoder(list[tuple[int, int, str]]).decode
 _decode_terminations = msgspec.msgpack.Decoder(list[tuple[str, str, int]]).decode
 
 
@@ -89,19 +90,17 @@ class StateStore:
 
     def settled(self, name: str, run_ids: Collection[int]) -> dict[int, Settled]:
         """The records of those of these runs that have been settled."""
-        found: dict[int, Settled] = {}
         with _explained(self._path):
-            workspace = self._workspace(name)
-            for run_id in run_ids:
-                row = self._db.execute(
-                    "SELECT end_ms, task_run_ids FROM settled WHERE workspace = ? AND run_id = ?",
-                    (workspace, run_id),
-                ).fetchone()
-                if row is not None:
-                    task_run_ids = array("q")
-                    task_run_ids.frombytes(row[1])
-                    found[run_id] = Settled(row[0], task_run_ids)
-        return found
+            # One row for all: sqlite3 gives up the interpreter at every row, and a busy loop takes it.
+            (found,) = self._db.execute(
+                "SELECT json_group_array(json_array(run_id, end_ms, hex(task_run_ids))) FROM settled "
+                "WHERE workspace = ? AND run_id IN (SELECT value FROM json_each(?))",
+                (self._workspace(name), msgspec.json.encode(list(run_ids)).decode()),
+            ).fetchone()
+            return {
+                run_id: Settled(end_ms, array("q", bytes.fromhex(task_run_ids)))
+                for run_id, end_ms, task_run_ids in _decode_found(found)
+            }
 
     def commit(self, name: str, changes: Changes, now_ms: int) -> int:
         """Write changes in one transaction; the number of settled runs that were too old to keep."""

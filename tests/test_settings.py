@@ -107,9 +107,11 @@ def test_demo_needs_no_credentials() -> None:
     assert result.workspaces == ()
 
 
-def test_demo_changes_the_poll_interval_only() -> None:
-    """A demo polls every two seconds; all other defaults stay."""
-    expected = Settings(poll=model.PollSettings(interval=2.0))
+def test_demo_changes_only_what_help_says() -> None:
+    """A demo polls more often and reads less of the past, faster; all other defaults stay."""
+    expected = Settings(
+        poll=model.PollSettings(interval=2.0, lookback=6 * 3600.0), api=model.ApiSettings(rate=1000.0)
+    )
     assert invoke(["--demo"]).settings == expected
 
 

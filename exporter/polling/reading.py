@@ -1,6 +1,7 @@
 """What every way of reading a workspace shares: sorting runs, fetching details, telling misfits once."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple, TypeVar
@@ -151,23 +152,33 @@ async def side_by_side(work: Callable[[T], Awaitable[None]], items: Iterable[T],
         while queue:
             await work(queue.pop())
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(at_once, len(queue))):
-                group.create_task(worker())
-    except BaseExceptionGroup as errors:
-        raise _first(errors) from None
+    async with _together() as group:
+        for _ in range(min(at_once, len(queue))):
+            group.create_task(worker())
 
 
 async def both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
     """Two things side by side; the first error stops both and is raised as it is."""
+    async with _together() as group:
+        one = group.create_task(_awaited(first))
+        two = group.create_task(_awaited(second))
+    return one.result(), two.result()
+
+
+@asynccontextmanager
+async def _together() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group whose first error is raised as it is."""
+    task = asyncio.current_task()
+    cancelled_before = task.cancelling() if task else 0
     try:
         async with asyncio.TaskGroup() as group:
-            one = group.create_task(_awaited(first))
-            two = group.create_task(_awaited(second))
+            yield group
     except BaseExceptionGroup as errors:
+        # Before Python 3.13 the group's own request to cancel its parent is left standing, and before 3.11.5
+        # the parent's next timeout takes it for a real one: the loop would end after its first failed poll.
+        if sys.version_info < (3, 13) and task and task.cancelling() > cancelled_before:
+            task.uncancel()
         raise _first(errors) from None
-    return one.result(), two.result()
 
 
 async def _awaited(awaitable: Awaitable[T]) -> T:

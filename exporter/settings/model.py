@@ -107,7 +107,7 @@ class PollSettings(Section):
         gt=0,
         description="from the start of one poll to the start of the next",
     )
-    lookback: Duration = Field(
+    lookback: Annotated[Duration, DefaultNote(demo="6h")] = Field(
         default=24 * 3600.0,
         ge=0,
         description="how far back the very first poll of a fresh state reads; "

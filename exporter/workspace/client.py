@@ -180,12 +180,8 @@ class WorkspaceClient:
     async def _attempt(
         self, endpoint: str, query: Mapping[str, str], lane: Lane, decode: Callable[[bytes], T]
     ) -> T:
-        authorization = await self._login.authorization()
-        answer = await self._exchange(endpoint, lane, authorization, query=query)
-        if answer.status in {401, 403} and await self._login.renew(authorization):
-            authorization = await self._login.authorization()
-            answer = await self._exchange(endpoint, lane, authorization, query=query)
         try:
+            answer = await self._authorized(endpoint, query, lane)
             responses.check(answer.status, answer.headers, answer.body, time.time())
             return decode(answer.body)
         except TryAgain as fault:
@@ -193,11 +189,22 @@ class WorkspaceClient:
                 self._limits.pause(fault.retry_after)
             raise TryAgain(f"{endpoint}: {fault}", fault.retry_after) from None
 
+    async def _authorized(self, endpoint: str, query: Mapping[str, str], lane: Lane) -> Answer:
+        authorization = await self._login.authorization()
+        answer = await self._exchange(endpoint, lane, authorization, query=query)
+        if answer.status in {401, 403} and await self._login.renew(authorization):
+            authorization = await self._login.authorization()
+            answer = await self._exchange(endpoint, lane, authorization, query=query)
+        return answer
+
     async def _fetch_token(self, authorization: str) -> Token:
         # Whoever waits for the token has a deadline of its own.
         lane = Lane(deadline=float("inf"))
-        answer = await self._exchange(TOKEN_ENDPOINT, lane, authorization, form=TOKEN_FORM)
-        token = responses.decode_token(answer.status, answer.headers, answer.body, time.time())
+        try:
+            answer = await self._exchange(TOKEN_ENDPOINT, lane, authorization, form=TOKEN_FORM)
+            token = responses.decode_token(answer.status, answer.headers, answer.body, time.time())
+        except TryAgain as fault:
+            raise TryAgain(f"{TOKEN_ENDPOINT}: {fault}", fault.retry_after) from None
         self._note_secret(token.access_token)
         return token
 
@@ -229,13 +236,13 @@ class WorkspaceClient:
                     code = str(response.status)
             except TimeoutError:
                 code = "timeout"
-                raise TryAgain(f"{endpoint}: no answer within {self.timeout:g} s") from None
+                raise TryAgain(f"no answer within {self.timeout:g} s") from None
             except aiohttp.ClientConnectorCertificateError as error:
                 raise AccessRefused(
                     f"the server's certificate is not trusted: {error.certificate_error}"
                 ) from None
             except (aiohttp.ClientError, OSError) as error:
-                raise TryAgain(f"{endpoint}: {type(error).__name__}: {error}") from None
+                raise TryAgain(f"{type(error).__name__}: {error}") from None
             finally:
                 self._instruments.request_ended(endpoint, code, loop.time() - began)
         self.last_answer = loop.time()
@@ -290,6 +297,5 @@ def _fault(state: RetryCallState) -> BaseException | None:
 def _wait(state: RetryCallState) -> float:
     """What the server asked for, else exponential with full jitter, in seconds."""
     fault = _fault(state)
-    if isinstance(fault, TryAgain) and fault.retry_after is not None:
-        return fault.retry_after
-    return _backoff(state)
+    # "Retry-After: 0", or a date that has passed, is no leave to ask again as fast as the rate allows.
+    return (isinstance(fault, TryAgain) and fault.retry_after) or _backoff(state)

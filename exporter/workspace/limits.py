@@ -50,14 +50,23 @@ class RequestLimits:
         """Wait for a turn and hold it while the request is in flight."""
         async with AsyncExitStack() as stack:
             if lane.background:
-                await self._nobody_waits.wait()
-                await stack.enter_async_context(self._in_flight)
+                await self._let_others_pass()
+                stack.callback(self._in_flight.release)
                 await self._go(lane)
             else:
                 with self._in_the_queue():
                     await stack.enter_async_context(self._in_flight)
                     await self._go(lane)
             yield
+
+    async def _let_others_pass(self) -> None:
+        """Take a place in flight while nobody else waits: what came while we waited for it goes first."""
+        while True:
+            await self._nobody_waits.wait()
+            await self._in_flight.acquire()
+            if self._nobody_waits.is_set():
+                return
+            self._in_flight.release()
 
     @contextmanager
     def _in_the_queue(self) -> Iterator[None]:

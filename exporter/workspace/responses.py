@@ -102,7 +102,7 @@ def decode_run_page(body: bytes) -> RunPage:
     page: _RawRunPageBody | _RunPageBody
     try:
         page = _RUN_PAGE.decode(body)
-    except msgspec.MsgspecError:
+    except _NOT_STRICT:
         page = _loose_page(body)
     runs: list[Run] = []
     misfits: list[Misfit] = []
@@ -119,7 +119,7 @@ def decode_run(body: bytes) -> Run | Misfit:
     """The body of `runs/get`, one page of it: its `next_page_token` is a word where more follow."""
     try:
         return _RUN.decode(body)
-    except msgspec.MsgspecError:
+    except _NOT_STRICT:
         return _convert_run(_object(body))
 
 
@@ -136,7 +136,7 @@ def decode_token(status: int, headers: Mapping[str, str], body: bytes, now: floa
     if status in {400, 401, 403}:
         reason = _reason(body)
         if "throttled" in reason.lower():
-            raise TryAgain(f"the token endpoint: HTTP {status}: {reason}", retry_after(headers, now))
+            raise TryAgain(f"HTTP {status}: {reason}", retry_after(headers, now))
         raise AccessRefused(
             f"the token endpoint refuses: HTTP {status}: {reason}; "
             "check DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET"
@@ -144,11 +144,11 @@ def decode_token(status: int, headers: Mapping[str, str], body: bytes, now: floa
     check(status, headers, body, now)
     try:
         token = _TOKEN.decode(body)
-    except msgspec.MsgspecError:
+    except _NOT_STRICT:
         # The body may hold a token: its text goes nowhere.
-        raise TryAgain("the token endpoint answered something that is no token") from None
+        raise TryAgain("an answer that is no token") from None
     if not token.access_token.isascii() or not token.access_token.isprintable():
-        raise TryAgain("the token endpoint answered a token that is no header value")
+        raise TryAgain("a token that is no header value")
     return Token(token.access_token, token.expires_in)
 
 
@@ -163,7 +163,7 @@ class _RawRunPageBody(msgspec.Struct):
 
 
 class _TokenBody(msgspec.Struct):
-    access_token: str
+    access_token: Annotated[str, msgspec.Meta(min_length=1)]
     expires_in: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
 
 
@@ -171,6 +171,11 @@ class _TokenBody(msgspec.Struct):
 _RUN = msgspec.json.Decoder(Run, strict=False)
 _RUN_PAGE = msgspec.json.Decoder(_RawRunPageBody)
 _TOKEN = msgspec.json.Decoder(_TokenBody, strict=False)
+# What these raise for a body that is not, strictly, what they read: wrong types and broken JSON, bytes that
+# are no UTF-8, values nested too deep.
+_NOT_STRICT = (msgspec.MsgspecError, UnicodeError, RecursionError)
+# The standard library reads no longer ones. Far beyond any float too, so such a number counts as infinite.
+_MOST_DIGITS = 400
 
 
 def _decode_item(item: object) -> Run | Misfit:
@@ -178,8 +183,15 @@ def _decode_item(item: object) -> Run | Misfit:
         return _convert_run(item)
     try:
         return _RUN.decode(item)
-    except msgspec.MsgspecError:
-        return _convert_run(_any(bytes(item)))
+    except _NOT_STRICT:
+        return _loose_item(bytes(item))
+
+
+def _loose_item(item: bytes) -> Run | Misfit:
+    try:
+        return _convert_run(_any(item))
+    except TryAgain as fault:
+        return Misfit(blake2b(item, digest_size=8).hexdigest(), str(fault))
 
 
 def _convert_run(value: object) -> Run | Misfit:
@@ -218,11 +230,20 @@ def _object(body: bytes) -> dict[str, Any]:
 
 
 def _any(body: bytes) -> Any:  # noqa: ANN401
-    """What the standard library's wider JSON reads: lone surrogates, NaN, bytes that are no UTF-8."""
+    """What the standard library's wider JSON reads: lone surrogates, NaN, bytes that are no UTF-8.
+
+    It is written and read once more, because msgspec converts no text with lone surrogates in it.
+    """
     try:
-        return json.loads(body.decode("utf-8", "replace"))
+        value = json.loads(body.decode("utf-8", "replace"), parse_int=_integer)
+        text = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+        return json.loads(text)
     except (ValueError, RecursionError):
         raise TryAgain(f"no JSON where JSON belongs: {_excerpt(body)}") from None
+
+
+def _integer(text: str) -> int | float:
+    return int(text) if len(text) <= _MOST_DIGITS else float(text)
 
 
 def _is_object(body: bytes) -> bool:
