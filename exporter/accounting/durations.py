@@ -19,9 +19,11 @@ class Phases(NamedTuple):
 
 def job_phases(run: Run) -> Phases | None:
     """The phases of a run where Databricks reports them: at most one distinct task, retried or not."""
-    if run.tasks and len({str(task.task_key) for task in run.tasks}) > 1:
-        return None
-    return phases(run)
+    found = phases(run)
+    if found is None or not run.tasks:
+        return found
+    first = run.tasks[0].task_key
+    return found if all(task.task_key == first for task in run.tasks) else None
 
 
 def phases(item: Run | Task) -> Phases | None:
@@ -29,9 +31,9 @@ def phases(item: Run | Task) -> Phases | None:
     setup = item.setup_duration or 0
     execution = item.execution_duration or 0
     cleanup = item.cleanup_duration or 0
-    if setup <= 0 and execution <= 0 and cleanup <= 0:
-        return None
-    return Phases(max(setup, 0), max(execution, 0), max(cleanup, 0))
+    if setup < 0 or execution < 0 or cleanup < 0:
+        setup, execution, cleanup = max(setup, 0), max(execution, 0), max(cleanup, 0)
+    return Phases(setup, execution, cleanup) if setup or execution or cleanup else None
 
 
 def run_duration_ms(run: Run) -> float:
@@ -57,9 +59,14 @@ def ended_ms(run: Run) -> int:
 
 def attempts(run: Run) -> int:
     """The highest attempt that the run or one of its tasks reached, counted from 1."""
-    return 1 + max(ordinal(item.attempt_number) for item in (run, *(run.tasks or ())))
+    highest = ordinal(run.attempt_number)
+    for task in run.tasks or ():
+        if is_retry(task):
+            highest = max(highest, ordinal(task.attempt_number))
+    return highest + 1
 
 
 def is_retry(task: Task) -> bool:
     """Whether a task attempt is not the first of its task."""
-    return ordinal(task.attempt_number) > 0
+    number = task.attempt_number
+    return bool(number) and ordinal(number) > 0

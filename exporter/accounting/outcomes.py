@@ -29,6 +29,7 @@ _RESULT_OF = {
     "MAX_JOB_QUEUE_SIZE_EXCEEDED": "SKIPPED",
 }
 _SLOT_OF = {result: slot for slot, result in enumerate(RESULTS)}
+_SLOT_OF_CODE = {code: _SLOT_OF[result] for code, result in _RESULT_OF.items()}
 
 _ACTIVE_STATES = frozenset({"QUEUED", "PENDING", "BLOCKED", "RUNNING", "WAITING", "TERMINATING"})
 _TERMINAL_LIFE_CYCLES = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
@@ -73,19 +74,20 @@ def queue_reason(item: Outcome) -> str:
 
 def result_slot(item: Outcome) -> int:
     """The index in `RESULTS` of how something finished ended."""
-    old = item.state
-    old_result = word(old.result_state) if old else None
-    if old_result == "TIMEDOUT":
+    if item.state is not None and item.state.result_state == "TIMEDOUT":
         # Only the old state tells: the termination code of a timeout is CANCELED.
         return _SLOT_OF["TIMEDOUT"]
-    code = _field(item.status.termination_details if item.status else None, "code")
-    if code is None:
-        life_cycle = word(old.life_cycle_state) if old else None
-        if life_cycle == "SKIPPED":
-            code = "SKIPPED"
-        else:
-            code = old_result or ("FAILED" if life_cycle == "INTERNAL_ERROR" else None)
-    return _SLOT_OF[UNKNOWN if code is None else _RESULT_OF.get(code, "FAILED")]
+    code = _field(item.status.termination_details if item.status else None, "code") or _old_code(item.state)
+    return _SLOT_OF[UNKNOWN] if code is None else _SLOT_OF_CODE.get(code, _SLOT_OF["FAILED"])
+
+
+def _old_code(state: OldState | None) -> str | None:
+    """What the old state says in the place of a termination code."""
+    if state is None:
+        return None
+    if state.life_cycle_state == "SKIPPED":
+        return "SKIPPED"
+    return word(state.result_state) or ("FAILED" if state.life_cycle_state == "INTERNAL_ERROR" else None)
 
 
 def termination(item: Outcome) -> tuple[str, str]:

@@ -236,43 +236,44 @@ class _Draft:
                 return
             counted = end_ms >= self._bounds.counted_from_ms
         self._news.add(run.run_id)
-        label = job_label(run)
-        if counted:
-            self._count_run(label, run)
-            self._runs_counted += 1
-        self._note_last_run(label, run, end_ms)
+        label, slot = job_label(run), outcomes.result_slot(run)
+        executed = _executed(run, slot)
         finished = [task for task in run.tasks or () if outcomes.is_finished(task)]
-        if counted and self._tracker.collect_tasks:
+        if counted:
+            self._count_run(label, run, slot, executed=executed)
             self._count_tasks(label, finished)
+            self._runs_counted += 1
+        job = self._job(label, run)
+        if executed:
+            self._note_last_run(label, job, run, slot)
         self.settled[run.run_id] = Settled(end_ms, _task_run_ids(finished))
         self._newly_settled += 1
 
     def _settle_repair(self, run: Run, record: Settled) -> None:
         self._news.add(run.run_id)
-        label, end_ms = job_label(run), durations.ended_ms(run)
+        label, slot, end_ms = job_label(run), outcomes.result_slot(run), durations.ended_ms(run)
+        if _executed(run, slot):
+            self._note_last_run(label, self._job(label, run), run, slot)
         for item in run.repair_history or ():
             item_end_ms = int(item.end_time or 0)
             if word(item.type) == "REPAIR" and item_end_ms > record.end_ms and outcomes.is_finished(item):
                 self._of(label, _target(run)).count(_REPAIRS, outcomes.result_slot(item))
                 end_ms = max(end_ms, item_end_ms)
-        self._note_last_run(label, run, durations.ended_ms(run))
         accounted = set(record.task_run_ids)
         new = [
             task
             for task in run.tasks or ()
             if task.run_id is not None and task.run_id not in accounted and outcomes.is_finished(task)
         ]
-        if self._tracker.collect_tasks:
-            self._count_tasks(label, new)
+        self._count_tasks(label, new)
         self.settled[run.run_id] = Settled(end_ms, record.task_run_ids + _task_run_ids(new))
 
-    def _count_run(self, label: str, run: Run) -> None:
+    def _count_run(self, label: str, run: Run, slot: int, *, executed: bool) -> None:
         totals = self._of(label, _target(run))
-        slot = outcomes.result_slot(run)
         totals.row[SEEDED] = 1
         totals.count(_RUNS, slot)
         totals.count_termination(*outcomes.termination(run))
-        if not _executed(run, slot):
+        if not executed:
             return
         if duration_ms := durations.run_duration_ms(run):
             totals.observe(_RUN_DURATION, duration_ms)
@@ -284,8 +285,14 @@ class _Draft:
             totals.observe(_RUN_CLEANUP, phases.cleanup_ms)
 
     def _count_tasks(self, label: str, tasks: Iterable[Task]) -> None:
+        if not self._tracker.collect_tasks:
+            return
+        totals: Totals | None = None
+        last_target = ""
         for task in tasks:
-            totals = self._of(label, _target(task))
+            target = _target(task)
+            if totals is None or target != last_target:
+                totals, last_target = self._of(label, target), target
             slot = outcomes.result_slot(task)
             totals.count(_TASK_RUNS, slot)
             if durations.is_retry(task):
@@ -295,12 +302,9 @@ class _Draft:
                 totals.observe(_TASK_EXECUTION, phases.execution_ms)
                 totals.observe(_TASK_CLEANUP, phases.cleanup_ms)
 
-    def _note_last_run(self, label: str, run: Run, end_ms: int) -> None:
-        """A run that executed is the job's last one if none ended later; a skipped one leaves it alone."""
-        job = self._job(label, run)
-        slot = outcomes.result_slot(run)
-        if not _executed(run, slot):
-            return
+    def _note_last_run(self, label: str, job: Job, run: Run, slot: int) -> None:
+        """A run that executed is the job's last one if none ended later."""
+        end_ms = durations.ended_ms(run)
         last, last_success = job.last_run, job.last_success
         target, success = _target(run), RESULTS[slot] in outcomes.SUCCESSES
         if last is None or (end_ms, run.run_id) > (last.end_ms, last.run_id):
@@ -319,7 +323,8 @@ class _Draft:
             last_success is None or (end_ms, run.run_id) > (last_success.end_ms, last_success.run_id)
         ):
             last_success = LastSuccess(end_ms, run.run_id, target)
-        self.jobs[label] = Job(last.target, job.name, job.named_by_list, last, last_success)
+        if last is not job.last_run or last_success is not job.last_success:
+            self.jobs[label] = Job(last.target, job.name, job.named_by_list, last, last_success)
 
     def _job(self, label: str, run: Run) -> Job:
         """The job of a run, made known with the best name there is."""

@@ -20,6 +20,10 @@ Milliseconds = (
 )
 
 
+# Retries are capped at some thousands; a higher number is a mistake that must not drown a sum.
+_HIGHEST_ORDINAL = 10**6
+
+
 def word(value: object) -> str | None:
     """A word of the API, or None where there is none: absent, null, empty or not a string."""
     if not isinstance(value, str) or not value:
@@ -32,12 +36,14 @@ def word(value: object) -> str | None:
 
 def ordinal(value: object) -> int:
     """A number of the API that counts from 0; 0 where there is none or it is no number."""
-    if isinstance(value, int | str) and not isinstance(value, bool):
+    if isinstance(value, str):
         try:
-            return min(max(int(value), 0), 10**6)
+            value = int(value)
         except ValueError:
             return 0
-    return 0
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        return 0
+    return min(value, _HIGHEST_ORDINAL)
 
 
 class Status(msgspec.Struct, gc=False):

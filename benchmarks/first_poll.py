@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+"""What a first poll costs: the exporter counts a day of runs, beside the official SDK only reading them.
+
+Three kinds of process, so that nobody's work is on another's bill: the simulated workspace, the exporter as
+it is shipped (settled, committed, rendered, ready), and a program that lists the same runs with
+`databricks-sdk` and does nothing with them. CPU time and peak memory are whole processes, imports included.
+"""
+
+import argparse
+import http.client
+import json
+import logging
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from exporter.simulator.workspace import Workspace
+
+HOUR_SECONDS = 3600
+LOOKBACK_SECONDS = 24 * HOUR_SECONDS
+# An hour less than the lookback, so that no run falls out of it while the rounds go on.
+SPREAD_SECONDS = LOOKBACK_SECONDS - HOUR_SECONDS
+LONGEST_RUN_SECONDS = 15 * 60
+TARGETS = ("STANDARD", "PERFORMANCE_OPTIMIZED", None)
+MOST_TASKS = 9
+READY_EVERY_SECONDS = 0.05
+
+TARGET_RATIO = 10
+TARGET_MB = 300
+
+Child = subprocess.Popen[str]
+
+
+class Cost(NamedTuple):
+    """What one process took to get through all runs; CPU seconds are user and system time."""
+
+    seconds: float
+    cpu_seconds: float
+    start_up_cpu_seconds: float
+    peak_mb: float
+
+
+# --- the simulated workspace, in its own process
+
+
+def serve_workspace(runs: int, jobs: int, seed: int) -> None:
+    """Serve a day of finished runs until standard input ends; the address goes to standard output."""
+    import asyncio  # noqa: PLC0415  each kind of process pays for its own imports only
+
+    from exporter.simulator.server import SimulatorServer  # noqa: PLC0415
+    from exporter.simulator.workspace import Workspace  # noqa: PLC0415
+
+    workspace = Workspace(encoded_runs=2 * runs)
+    tasks = _fill(workspace, runs, jobs, random.Random(seed))
+    now_ms = workspace.read()
+    for run in workspace.runs:  # the warm-up: from here on the bytes of every run are ready
+        workspace.runs.listed_bytes(run, now_ms, tasks=True)
+
+    async def serve() -> None:
+        async with SimulatorServer(workspace) as server:
+            _say(url=server.url, tasks=tasks)
+            await asyncio.to_thread(sys.stdin.read)
+
+    asyncio.run(serve())
+
+
+def _fill(workspace: "Workspace", runs: int, jobs: int, chance: random.Random) -> int:
+    job_ids = [workspace.add_job(f"job {number}") for number in range(jobs)]
+    now = time.time()
+    tasks = 0
+    for _ in range(runs):
+        duration = chance.uniform(20, LONGEST_RUN_SECONDS)
+        many = chance.randint(1, MOST_TASKS)
+        tasks += many
+        workspace.finished_run(
+            chance.choice(job_ids),
+            start=now - duration - chance.uniform(1, SPREAD_SECONDS - LONGEST_RUN_SECONDS),
+            duration=duration,
+            queue=chance.choice((None, None, chance.uniform(0, 10))),
+            target=chance.choice(TARGETS),
+            tasks=many,
+            setup=5,
+            code="SUCCESS" if chance.random() < 0.95 else "RUN_EXECUTION_ERROR",
+        )
+    return tasks
+
+
+# --- the SDK, in its own process
+
+
+def read_with_sdk(url: str, start_time_from: int) -> None:
+    """List every run with its tasks, look at each, keep nothing."""
+    from databricks.sdk import WorkspaceClient  # noqa: PLC0415
+
+    from exporter.simulator.credentials import DEFAULT_TOKEN  # noqa: PLC0415
+
+    # It warns that the simulator has no metadata document, and goes on without.
+    logging.getLogger("databricks.sdk").setLevel(logging.ERROR)
+    client = WorkspaceClient(host=url, token=DEFAULT_TOKEN)
+    start_up = _cpu_seconds(os.getpid())
+    runs = client.jobs.list_runs(
+        completed_only=True, expand_tasks=True, limit=25, start_time_from=start_time_from
+    )
+    count = sum(1 for _ in runs)
+    _say(runs=count, cpu=_cpu_seconds(os.getpid()), start_up=start_up, peak=_peak_mb(os.getpid()))
+    sys.stdin.read()
+
+
+# --- what the kernel says of a process
+
+
+def _cpu_seconds(pid: int) -> float:
+    # The name, in brackets, may have blanks: count the fields after it.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak_mb(pid: int) -> float:
+    """The high-water mark since the program began; ru_maxrss would carry over its parent's."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    kib = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    return kib * 1024 / 1e6
+
+
+# --- the measuring process
+
+
+def _say(**facts: object) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+@contextmanager
+def _child(*command: str, environ: dict[str, str] | None = None, err: int | None = None) -> Iterator[Child]:
+    """A process that is told to stop, and waited for, when the context ends."""
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=err,
+        text=True,
+        env=environ,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def _said(stream: IO[str] | None, key: str) -> dict[str, Any]:
+    """The first JSON line that has `key`."""
+    assert stream is not None
+    for line in stream:
+        facts: dict[str, Any] = json.loads(line)
+        if key in facts:
+            return facts
+    raise SystemExit("a process of the benchmark ended before its time")
+
+
+def _measure_sdk(url: str, runs: int) -> Cost:
+    began = time.perf_counter()
+    from_ms = round((time.time() - LOOKBACK_SECONDS) * 1000)
+    with _child(__file__, "sdk", url, str(from_ms)) as process:
+        told = _said(process.stdout, "runs")
+        seconds = time.perf_counter() - began
+    assert told["runs"] == runs, f"the SDK read {told['runs']} of {runs} runs"
+    return Cost(seconds, told["cpu"], told["start_up"], told["peak"])
+
+
+def _measure_exporter(url: str, runs: int) -> Cost:
+    from exporter.simulator.credentials import DEFAULT_TOKEN  # noqa: PLC0415
+
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("DATABRICKS_")}
+    environ |= {"DATABRICKS_HOST": url, "DATABRICKS_TOKEN": DEFAULT_TOKEN}
+    with tempfile.TemporaryDirectory() as folder:
+        flags = (
+            "--web.listen-address=127.0.0.1:0",
+            f"--state.path={folder}/state.db",
+            f"--poll.lookback={LOOKBACK_SECONDS}s",
+            "--poll.interval=1h",
+            "--api.rate=1000000",
+            "--log.format=json",
+        )
+        began = time.perf_counter()
+        with _child("-m", "exporter", *flags, environ=environ, err=subprocess.PIPE) as process:
+            address = _said(process.stderr, "address")["address"]
+            start_up = _cpu_seconds(process.pid)
+            while _get(address, "/-/ready")[0] != 200:
+                time.sleep(READY_EVERY_SECONDS)
+            cost = Cost(
+                time.perf_counter() - began, _cpu_seconds(process.pid), start_up, _peak_mb(process.pid)
+            )
+            counted = _runs_counted(_get(address, "/metrics")[1])
+    assert counted == runs, f"the exporter counted {counted} of {runs} runs"
+    return cost
+
+
+def _get(address: str, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(address, timeout=60)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def _runs_counted(exposition: str) -> int:
+    samples = (line for line in exposition.splitlines() if line.startswith("databricks_job_runs_total{"))
+    return round(sum(float(sample.rpartition(" ")[2]) for sample in samples))
+
+
+def _median(costs: list[Cost]) -> Cost:
+    return Cost(*(median(column) for column in zip(*costs, strict=True)))
+
+
+def _report(runs: int, ours: Cost, sdk: Cost) -> str:
+    ratio = sdk.cpu_seconds / ours.cpu_seconds
+    rows = [
+        ("runs per second", runs / ours.seconds, runs / sdk.seconds),
+        ("runs per CPU second", runs / ours.cpu_seconds, runs / sdk.cpu_seconds),
+        ("CPU seconds", ours.cpu_seconds, sdk.cpu_seconds),
+        ("of which start-up", ours.start_up_cpu_seconds, sdk.start_up_cpu_seconds),
+        ("peak memory, MB", ours.peak_mb, sdk.peak_mb),
+    ]
+    table = [
+        f"{'median':<22}{'exporter':>12}{'SDK':>12}{'ratio':>9}",
+        *(f"{name:<22}{one:>12,.1f}{other:>12,.1f}{one / other:>9.2f}" for name, one, other in rows),
+    ]
+    speed, memory = _verdict(good=ratio >= TARGET_RATIO), _verdict(good=ours.peak_mb < TARGET_MB)
+    targets = [
+        f"at least {TARGET_RATIO} times the SDK's runs per CPU second: {speed} ({ratio:.1f})",
+        f"under {TARGET_MB} MB at the peak: {memory} ({ours.peak_mb:.0f} MB)",
+        f"databricks_job_runs_total adds up to exactly {runs:,} runs: met in every round",
+    ]
+    return "\n".join([*table, *(f"target: {target}" for target in targets)])
+
+
+def _verdict(*, good: bool) -> str:
+    return "met" if good else "MISSED"
+
+
+def benchmark(runs: int, jobs: int, rounds: int, seed: int) -> None:
+    """Measure both, in turns, and print the table."""
+    with _child(__file__, "workspace", str(runs), str(jobs), str(seed)) as simulator:
+        workspace = _said(simulator.stdout, "url")
+        url = workspace["url"]
+        print(f"first poll of {runs:,} runs with {workspace['tasks']:,} tasks, {jobs} jobs, {rounds} rounds")
+        ours: list[Cost] = []
+        sdk: list[Cost] = []
+        for number in range(1, rounds + 1):
+            ours.append(_measure_exporter(url, runs))
+            sdk.append(_measure_sdk(url, runs))
+            print(
+                f"round {number}: exporter {ours[-1].cpu_seconds:.2f} CPU s in {ours[-1].seconds:.1f} s, "
+                f"SDK {sdk[-1].cpu_seconds:.2f} CPU s in {sdk[-1].seconds:.1f} s",
+                flush=True,
+            )
+    print(_report(runs, _median(ours), _median(sdk)))
+
+
+def main() -> None:
+    """The measuring process; its children are started with a first argument that says what they are."""
+    match sys.argv[1:]:
+        case ["workspace", runs, jobs, seed]:
+            serve_workspace(int(runs), int(jobs), int(seed))
+        case ["sdk", url, start_time_from]:
+            read_with_sdk(url, int(start_time_from))
+        case arguments:
+            parser = argparse.ArgumentParser(
+                description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+            )
+            parser.add_argument("--runs", type=int, default=50_000)
+            parser.add_argument("--jobs", type=int, default=500)
+            parser.add_argument("--rounds", type=int, default=3)
+            parser.add_argument("--seed", type=int, default=1)
+            benchmark(**vars(parser.parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""When it can't run it says why, and ends with the code that tells whose turn it is."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from exporter.simulator.server import SimulatorServer
+from tests.e2e.process import Launcher, access
+
+
+async def refused(launch: Launcher, server: SimulatorServer, *arguments: str) -> tuple[int, str]:
+    """The exit code of an exporter that does not get to run, and its log."""
+    exporter = launch.spawn(*arguments, env=access(server))
+    return await exporter.exit_code(), exporter.log
+
+
+async def test_a_second_exporter_on_a_state_file_does_not_start(
+    server: SimulatorServer, launch: Launcher
+) -> None:
+    """Two exporters on one state file would count twice: the second one ends and says so."""
+    first = await launch.start(server)
+    code, log = await refused(launch, server)
+    assert code == 1
+    assert f"the state file {launch.state} is in use by another process" in log
+    await first.polls()
+
+
+async def test_a_corrupt_state_file_is_refused_and_left_as_it_is(
+    server: SimulatorServer, launch: Launcher
+) -> None:
+    """A damaged file is named together with the way out, and never replaced."""
+    launch.state.write_bytes(b"this was a database once" * 1000)
+    code, log = await refused(launch, server)
+    assert code == 1
+    assert f"the state file {launch.state} is damaged" in log
+    assert "restore it from a backup" in log
+    assert launch.state.read_bytes() == b"this was a database once" * 1000
+
+
+async def test_a_state_file_of_a_newer_version_is_refused(server: SimulatorServer, launch: Launcher) -> None:
+    """A schema from the future is not touched: the log names both versions."""
+    exporter = await launch.start(server)
+    await exporter.until_ready()
+    assert await exporter.terminate() == 0
+    with sqlite3.connect(launch.state) as database:
+        database.execute("PRAGMA user_version = 999")
+    database.close()
+    code, log = await refused(launch, server)
+    assert code == 1
+    assert "written by a newer version of this exporter (schema 999" in log
+
+
+async def test_a_folder_that_cannot_be_written_is_refused(server: SimulatorServer, launch: Launcher) -> None:
+    """Without a place for its state file it does not start, and names the setting."""
+    folder = launch.folder / "read-only"
+    folder.mkdir(mode=0o555)
+    is_root = os.geteuid() == 0
+    if is_root:
+        for above in (launch.folder, *launch.folder.parents[:2]):
+            above.chmod(0o755)
+    exporter = launch.spawn(
+        f"--state.path={folder / 'state.db'}", env=access(server), user="nobody" if is_root else None
+    )
+    assert await exporter.exit_code() == 1
+    assert "can't be" in exporter.log
+    assert "set state.path" in exporter.log
+    assert str(folder) in exporter.log
+
+
+async def test_a_port_that_is_taken_is_refused(server: SimulatorServer, launch: Launcher) -> None:
+    """An address that is in use ends it with code 1 and the address."""
+    address = server.url.removeprefix("http://")
+    code, log = await refused(launch, server, f"--web.listen-address={address}")
+    assert code == 1
+    assert "address already in use" in log
+
+
+@pytest.mark.parametrize("asked", ["run", "check"])
+async def test_bad_settings_are_all_told_at_once(
+    server: SimulatorServer, launch: Launcher, asked: str, tmp_path: Path
+) -> None:
+    """Whatever is wrong in flags and environment is listed in one go, with exit code 2 and no secret."""
+    env = access(server, "dapi 5ecret") | {"DATABRICKS_EXPORTER_POLL_INTERVALL": "30s"}
+    command = ["check"] if asked == "check" else []
+    exporter = launch.spawn(*command, "--api.rate=fast", f"--config.file={tmp_path / 'none.yml'}", env=env)
+    assert await exporter.exit_code() == 2
+    for word in ("--api.rate", "DATABRICKS_EXPORTER_POLL_INTERVALL", "No such file", "DATABRICKS_TOKEN"):
+        assert word in exporter.log
+    assert "5ecret" not in exporter.log

@@ -1,0 +1,90 @@
+"""Job and task totals as the exposition takes them, made up by hypothesis or by hand."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import strategies as st
+
+from exporter.accounting.durations import Phases
+from exporter.accounting.records import ActiveGauges, Job, LabelSet, LastRun, LastSuccess
+from exporter.accounting.totals import COUNTERS, HISTOGRAMS, SEEDED, Totals
+from exporter.exposition.exposition import Exposition
+from exporter.families import RESULTS
+from exporter.instruments import Instruments
+
+# What the escaping, the parsers and the line ends could stumble over; lone surrogates never get this far.
+LETTERS = 'aZ09_-., {}=#\\"\n\r\t\0\x85\u2028é€\U0001f600'
+texts = st.text(LETTERS, max_size=8)
+words = texts | st.sampled_from(["STANDARD", "PERFORMANCE_OPTIMIZED", "NONE", '\\"', "\\n", "\\\\n", "# EOF"])
+job_labels = st.integers(1, 2**53).map(str) | st.sampled_from(["SUBMIT_RUN", "WORKFLOW_RUN"])
+milliseconds = st.integers(0, 10**11)
+
+
+@dataclass
+class Observed:
+    """What happened under one label set: the plain list that the totals are to say the same as."""
+
+    values: dict[str, list[int]] = field(default_factory=dict)
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    terminations: dict[tuple[str, str], int] = field(default_factory=dict)
+    seeded: bool = False
+
+    def totals(self) -> Totals:
+        totals = Totals()
+        for name, values in self.values.items():
+            for value in values:
+                totals.observe(HISTOGRAMS[name], value)
+        for (name, result), count in self.counts.items():
+            slot = RESULTS.index(result) if result else 0
+            for _ in range(count):
+                totals.count(COUNTERS[name], slot)
+        for ended, count in self.terminations.items():
+            for _ in range(count):
+                totals.count_termination(*ended)
+        totals.row[SEEDED] = float(self.seeded)
+        return totals
+
+
+def _counts() -> st.SearchStrategy[dict[tuple[str, str], int]]:
+    keys = [(name, result) for name, counter in COUNTERS.items() for result in counter.results or ("",)]
+    return st.dictionaries(st.sampled_from(keys), st.integers(1, 3), max_size=6)
+
+
+observed = st.builds(
+    Observed,
+    st.dictionaries(
+        st.sampled_from(list(HISTOGRAMS)), st.lists(milliseconds, min_size=1, max_size=4), max_size=4
+    ),
+    _counts(),
+    st.dictionaries(st.tuples(words, words), st.integers(1, 3), max_size=3),
+    st.booleans(),
+)
+last_runs = st.builds(
+    LastRun,
+    milliseconds,
+    st.integers(1, 2**53),
+    words,
+    milliseconds,
+    st.none() | milliseconds | st.floats(0, 1e11),
+    milliseconds,
+    st.none() | st.builds(Phases, milliseconds, milliseconds, milliseconds),
+    st.integers(1, 5000),
+    st.booleans(),
+)
+last_successes = st.builds(LastSuccess, milliseconds, st.integers(1, 2**53), words)
+jobs = st.builds(Job, st.none() | words, st.none() | texts, st.booleans(), st.none() | last_runs,
+                 st.none() | last_successes)  # fmt: skip
+active_gauges = st.builds(
+    ActiveGauges,
+    st.dictionaries(words, st.tuples(st.integers(1, 9), milliseconds), max_size=3),
+    st.dictionaries(words, st.integers(1, 9), max_size=3),
+)
+
+
+def exposed(
+    workspace: str,
+    totals: dict[LabelSet, Totals],
+    jobs: dict[str, tuple[Job, ActiveGauges | None]] | None = None,
+) -> Exposition:
+    exposition = Exposition(Instruments())
+    exposition.update(workspace, totals, jobs or {})
+    return exposition
