@@ -122,7 +122,8 @@ async def _run(work: Mapping[str, Coroutine[Any, Any, None]], stop: asyncio.Even
     tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
     stopped = asyncio.create_task(stop.wait(), name="stop")
     try:
-        await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        ended, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        too_early = [task.get_name() for task in ended if task is not stopped and not stop.is_set()]
         stop.set()
         await asyncio.wait(tasks, timeout=GRACE_SECONDS)
     finally:
@@ -132,3 +133,5 @@ async def _run(work: Mapping[str, Coroutine[Any, Any, None]], stop: asyncio.Even
     for task in tasks:
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error
+    if too_early:
+        raise RuntimeError(f"ended before it was told to: {', '.join(too_early)}")

@@ -6,7 +6,7 @@ whatever order; a run is settled only from an answer that says it has finished; 
 """
 
 from array import array
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.accounting import durations, outcomes
@@ -72,6 +72,18 @@ class Observation(NamedTuple):
     active: Collection[Run] = ()
     replaced: Collection[int] = ()
     gone: Collection[int] = ()
+
+
+def merged(observations: Sequence[Observation]) -> Observation:
+    """Several observations as one."""
+    if len(observations) == 1:
+        return observations[0]
+    return Observation(
+        finished=[run for each in observations for run in each.finished],
+        active=[run for each in observations for run in each.active],
+        replaced={run_id for each in observations for run_id in each.replaced},
+        gone={run_id for each in observations for run_id in each.gone},
+    )
 
 
 def job_label(run: Run) -> str:

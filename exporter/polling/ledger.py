@@ -5,16 +5,17 @@ begun is carried through to memory even when whoever asked for it is cancelled; 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from exporter.accounting.records import ActiveGauges, Changes, LabelSet, Progress, Settled
-from exporter.accounting.tracker import Observation, Tracker
+from exporter.accounting.tracker import Observation, Tracker, merged
 from exporter.exposition.exposition import Exposition
 from exporter.instruments import WorkspaceInstruments
 from exporter.state import Remembered, StateStore
 from exporter.workspace.models import Run
 
-# From how far the workspace has been read to how far it is read now; None says no change.
+# From how far the workspace has been read to how far it is read now.
 Advance = Callable[[Progress | None], Progress | None]
 
 
@@ -50,33 +51,27 @@ class Ledger:
         self._gauges: dict[str, ActiveGauges] = {}
         # Commits are not shown while True: a scrape sees a whole poll or none of it.
         self._holding = True
+        self._waiting: list[_Entry] = []
 
     async def known(self, runs: Iterable[Run]) -> dict[int, Settled]:
         """What is settled already of these runs."""
+        run_ids = [run.run_id for run in runs]
         async with self._one_at_a_time:
-            return await self._known(runs)
+            return await asyncio.to_thread(self._store.settled, self._workspace, run_ids) if run_ids else {}
 
-    async def record(
-        self, observation: Observation, now_ms: int, advance: Advance = lambda _: None
-    ) -> Changes:
+    async def record(self, observation: Observation, now_ms: int, advance: Advance | None = None) -> None:
         """Work out what an observation changes, commit it, make it part of memory and publish it.
 
-        Raises StateError when the commit failed: then nothing has changed.
+        What waits for the same commit goes into it too. Raises StateError when the commit failed: then
+        nothing has changed.
         """
-
-        async def work() -> Changes:
-            known = await self._known(observation.finished)
-            return self.tracker.observe(observation, known, advance(self.tracker.progress))
-
-        return await self._carried_through(work, now_ms)
+        entry = _Entry(observation, advance, asyncio.get_running_loop().create_future())
+        self._waiting.append(entry)
+        await _carried_through(self._commit(entry, now_ms))
 
     async def rename(self, names: Mapping[int, str], now_ms: int) -> None:
         """Take over a new list of job names."""
-
-        async def work() -> Changes:
-            return self.tracker.rename(names)
-
-        await self._carried_through(work, now_ms)
+        await _carried_through(self._rename(names, now_ms))
 
     def hold(self) -> None:
         """Commit from now on without showing it to scrapes."""
@@ -92,39 +87,58 @@ class Ledger:
     async def publish_restored(self) -> None:
         """Show scrapes what the state file had, without active runs: no poll has seen those yet."""
         progress = self.tracker.progress
-        # What a first poll was interrupted in is no whole poll either.
-        if progress is not None and not progress.slices:
-            async with self._one_at_a_time:
-                await self._publish({})
-
-    async def _known(self, runs: Iterable[Run]) -> dict[int, Settled]:
-        run_ids = [run.run_id for run in runs]
-        return await asyncio.to_thread(self._store.settled, self._workspace, run_ids) if run_ids else {}
-
-    async def _carried_through(self, work: Callable[[], Awaitable[Changes]], now_ms: int) -> Changes:
-        task = asyncio.create_task(self._commit(work, now_ms), name="commit")
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait([task])
-            raise
-
-    async def _commit(self, work: Callable[[], Awaitable[Changes]], now_ms: int) -> Changes:
+        if progress is None or (progress.slices and progress.last_good_poll_ms == progress.first_poll_ms):
+            return  # nothing, or a first poll that was interrupted: not a whole one
         async with self._one_at_a_time:
-            changes = await work()
-            if changes.is_empty():
-                return changes
-            forgotten = await asyncio.to_thread(self._store.commit, self._workspace, changes, now_ms)
-            self.tracker.apply(changes)
-            self.last_commit = asyncio.get_running_loop().time()
-            self._settled_runs += changes.newly_settled - forgotten
-            self._instruments.runs_settled.inc(changes.runs_counted)
-            self._instruments.runs_lost.inc(changes.runs_lost)
-            self._changed_label_sets.update(changes.totals)
-            self._changed_jobs.update(changes.jobs)
-            if not self._holding:
-                await self._publish(self.tracker.active_gauges())
-            return changes
+            await self._publish({})
+
+    async def _commit(self, entry: "_Entry", now_ms: int) -> None:
+        async with self._one_at_a_time:
+            if not entry.done.done():
+                together, self._waiting = self._waiting, []
+                try:
+                    self._take_over(*await asyncio.to_thread(self._settle, together, now_ms))
+                    await self._show()
+                except Exception as error:
+                    for each in together:
+                        each.done.set_exception(error)
+                else:
+                    for each in together:
+                        each.done.set_result(None)
+        await entry.done
+
+    async def _rename(self, names: Mapping[int, str], now_ms: int) -> None:
+        async with self._one_at_a_time:
+            changes = self.tracker.rename(names)
+            self._take_over(*await asyncio.to_thread(self._write, changes, now_ms))
+            await self._show()
+
+    def _settle(self, together: "list[_Entry]", now_ms: int) -> tuple[Changes, int]:
+        observation = merged([entry.observation for entry in together])
+        before = progress = self.tracker.progress
+        for entry in together:
+            progress = entry.advance(progress) if entry.advance else progress
+        run_ids = [run.run_id for run in observation.finished]
+        known = self._store.settled(self._workspace, run_ids) if run_ids else {}
+        changes = self.tracker.observe(observation, known, None if progress is before else progress)
+        return self._write(changes, now_ms)
+
+    def _write(self, changes: Changes, now_ms: int) -> tuple[Changes, int]:
+        """Commit; the changes, and how many settled runs were too old to keep."""
+        return changes, 0 if changes.is_empty() else self._store.commit(self._workspace, changes, now_ms)
+
+    def _take_over(self, changes: Changes, forgotten: int) -> None:
+        self.tracker.apply(changes)
+        self.last_commit = asyncio.get_running_loop().time()
+        self._settled_runs += changes.newly_settled - forgotten
+        self._instruments.runs_settled.inc(changes.runs_counted)
+        self._instruments.runs_lost.inc(changes.runs_lost)
+        self._changed_label_sets.update(changes.totals)
+        self._changed_jobs.update(changes.jobs)
+
+    async def _show(self) -> None:
+        if not self._holding:
+            await self._publish(self.tracker.active_gauges())
 
     async def _publish(self, gauges: dict[str, ActiveGauges]) -> None:
         tracker = self.tracker
@@ -141,3 +155,22 @@ class Ledger:
         self._changed_label_sets.clear()
         self._changed_jobs.clear()
         self._gauges = gauges
+
+
+class _Entry(NamedTuple):
+    """What waits to be committed; `done` ends with the commit it went into."""
+
+    observation: Observation
+    advance: Advance | None
+    done: asyncio.Future[None]
+
+
+async def _carried_through(commit: Coroutine[Any, Any, None]) -> None:
+    """Commit, to the end also when the caller is cancelled: memory must not fall behind the file."""
+    task = asyncio.create_task(commit, name="commit")
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        task.exception()  # nobody is left to hear of it
+        raise

@@ -15,19 +15,15 @@ from exporter.accounting.tracker import Observation
 from exporter.instruments import WorkspaceInstruments
 from exporter.polling.ledger import Advance, Ledger
 from exporter.polling.lookback import Lookback, cut
-from exporter.polling.reading import Read, Reader, both, in_time
+from exporter.polling.reading import Reader, both, in_time
 from exporter.settings import Settings
 from exporter.state import StateError
 from exporter.workspace.errors import WorkspaceError
-from exporter.workspace.limits import Lane
 
 # Runs can show up in the list later than they start; what is read twice is counted once.
 OVERLAP_MS = 10 * 60 * 1000
 # After a longer absence the finished runs are read in slices, like the lookback of a first poll.
 ABSENCE_MS = 60 * 60 * 1000
-# A run that access is refused to in so many polls running, while its workspace can be listed, is given up:
-# its job was taken out of our sight. Should it come back, a list or a sweep shows the run again.
-REFUSALS = 3
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -55,7 +51,6 @@ class Poller:
         self._started = started
         self._deadline = max(settings.poll.interval, 2 * settings.api.timeout)
         self._lookback = Lookback(reader, ledger, settings.api.concurrency, self._deadline)
-        self._refusals: dict[int, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll at every interval, from start to start, whatever the last poll came to."""
@@ -88,7 +83,7 @@ class Poller:
         progress = self._ledger.tracker.progress
         if progress is None:
             progress = await self._begin(began)
-        elif self._client.server_ms(began) - progress.last_good_poll_ms > ABSENCE_MS:
+        elif await self._was_absent(began, progress):
             progress = await self._begin_to_catch_up(began, progress)
         if progress.slices:
             self._ledger.hold()
@@ -116,6 +111,13 @@ class Poller:
         self._ledger.hold()
         await self._ledger.record(Observation(active=read.active.values()), first_poll_ms, lambda _: progress)
         return progress
+
+    async def _was_absent(self, began: float, progress: Progress) -> bool:
+        if self._client.last_answer is None:
+            # Only the server's clock can tell how long we were away.
+            async with in_time(self._deadline) as lane:
+                await self._client.hear_the_time(lane)
+        return self._client.server_ms(began) - progress.last_good_poll_ms > ABSENCE_MS
 
     async def _begin_to_catch_up(self, began: float, progress: Progress) -> Progress:
         """Leave what finished in a long absence to slices, so that no single poll has to hold it."""
@@ -152,7 +154,7 @@ class Poller:
             # A run that ended between the two lists may be finished in the one that has no tasks.
             vanished = (followed | active.finished.keys()) - active.active.keys() - finished.finished.keys()
             details, followed_up = await both(
-                self._reader.detailed(finished.finished, lane), self._follow_up(vanished, lane)
+                self._reader.detailed(finished.finished, lane), self._reader.get_runs(vanished, lane)
             )
         running = finished.active | active.active | details.active | followed_up.active
         now_ms = self._client.server_ms(began)
@@ -166,22 +168,6 @@ class Poller:
             now_ms,
             _read_at(now_ms),
         )
-
-    async def _follow_up(self, run_ids: frozenset[int], lane: Lane) -> Read:
-        """What has become of runs that are in neither list."""
-        read = await self._reader.get_runs(run_ids, lane)
-        self._refusals = {run_id: self._refusals.get(run_id, 0) + 1 for run_id in read.refused}
-        for run_id, refusal in read.refused.items():
-            if self._refusals[run_id] < REFUSALS:
-                raise refusal
-            _log.warning(
-                "a run that was active can't be read any more and is given up",
-                workspace=self._client.workspace,
-                run=run_id,
-                cause=str(refusal),
-            )
-            read.gone.add(run_id)
-        return read
 
 
 def _read_at(now_ms: int) -> Advance:

@@ -19,6 +19,9 @@ from exporter.workspace.responses import Misfit, RunPage
 
 # Far more than a workspace has at a time; one that falls out would be told again.
 REMEMBERED_MISFITS = 10_000
+# A run that access is refused to in so many readings, while its workspace can be listed, is given up: its job
+# was taken out of our sight. Should it come back, a list or a sweep shows the run again.
+REFUSALS = 3
 
 _log = structlog.stdlib.get_logger(__name__)
 T = TypeVar("T")
@@ -26,17 +29,16 @@ U = TypeVar("U")
 
 
 class Read(NamedTuple):
-    """Runs by what the answers say of them, by run id."""
+    """Runs by what the answers say of them, by run id; `gone` can't be fetched any more."""
 
     finished: dict[int, Run]
     active: dict[int, Run]
     gone: set[int]
-    refused: dict[int, AccessRefused]
 
     @classmethod
     def nothing(cls) -> "Read":
         """What has been read before anything is."""
-        return cls({}, {}, set(), {})
+        return cls({}, {}, set())
 
 
 class Reader:
@@ -51,6 +53,7 @@ class Reader:
         self._instruments = instruments
         self._at_once = at_once
         self._misfits: dict[str, None] = {}
+        self._refusals: dict[int, int] = {}
 
     async def list_runs(self, lane: Lane, **params: str | int) -> Read:
         """All pages of a listing."""
@@ -76,8 +79,10 @@ class Reader:
             except RunGone:
                 read.gone.add(run_id)
             except AccessRefused as refusal:
-                read.refused[run_id] = refusal
+                self._give_up_or_raise(run_id, refusal)
+                read.gone.add(run_id)
             else:
+                self._refusals.pop(run_id, None)
                 if isinstance(run, Misfit):
                     self._tell(run)
                 else:
@@ -101,13 +106,24 @@ class Reader:
             or (not with_tasks and run_id not in known and tracker.matters(run))
         }
         read = await self.get_runs(wanted, lane)
-        for refusal in read.refused.values():
-            raise refusal
         for run_id, run in listed.items():
-            # Of a run that has been deleted since, the list's answer is all there will ever be.
+            # Of a run that can't be fetched any more, the list's answer is all there will ever be.
             if run_id not in wanted or (run_id in read.gone and run_id not in known):
                 read.finished.setdefault(run_id, run)
         return read
+
+    def _give_up_or_raise(self, run_id: int, refusal: AccessRefused) -> None:
+        """Let a refused run fail its poll for a while, and then no more."""
+        self._refusals[run_id] = self._refusals.get(run_id, 0) + 1
+        if self._refusals[run_id] < REFUSALS:
+            raise refusal
+        if self._refusals[run_id] == REFUSALS:
+            _log.warning(
+                "a run can be listed or was active, but access to it is refused; it is given up",
+                workspace=self.client.workspace,
+                run=run_id,
+                cause=str(refusal),
+            )
 
     def _tell(self, misfit: Misfit) -> None:
         """Count and log a run that is not understood, once, however often it is listed."""

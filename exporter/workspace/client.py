@@ -99,6 +99,10 @@ class WorkspaceClient:
             offset = time.time() - asyncio.get_running_loop().time()
         return int((moment + offset) * 1000)
 
+    async def hear_the_time(self, lane: Lane) -> None:
+        """Ask for the least there is, to know the server's clock."""
+        await self._get(RUNS_LIST, {"limit": "1", "active_only": "true"}, lane, responses.decode_run_page)
+
     async def list_runs(self, lane: Lane, **params: str | int) -> AsyncGenerator[RunPage, None]:
         """The pages of `runs/list`, newest start first."""
         query = {"limit": str(RUNS_PER_PAGE), **{name: str(value) for name, value in params.items()}}

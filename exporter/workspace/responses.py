@@ -274,7 +274,10 @@ def _excerpt(body: bytes) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text[:2000]).split())[:200]
+    words = "".join(c if c.isprintable() else " " for c in text[:2000]).split()
+    line = " ".join(words)
+    # Cut between words: the log knows a secret by the whole of it.
+    return line if len(line) <= 200 else line[:200].rpartition(" ")[0]
 
 
 def _http_date(value: str) -> float | None:

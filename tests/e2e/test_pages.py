@@ -7,6 +7,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.simulator.faults import Fault, error
 from exporter.simulator.server import SimulatorServer
+from tests.e2e.conftest import program
 from tests.e2e.process import BRISK, RUNS, Launcher, access, parse, total, wait_for
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -15,7 +16,7 @@ OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0
 async def curl(url: str, *arguments: str) -> str:
     """What curl prints."""
     done = await asyncio.to_thread(
-        subprocess.run, ["curl", "-sS", "--fail", *arguments, url], capture_output=True, check=True
+        subprocess.run, [program("curl"), "-sS", "--fail", *arguments, url], capture_output=True, check=True
     )
     return done.stdout.decode()
 
