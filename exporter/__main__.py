@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     except (StateError, OSError) as error:
         _log.error("can't run", cause=str(error))
         return 1
-    except Exception:  # logged, so that what it holds is redacted
+    except Exception:  # noqa: BLE001  logged, so that what it holds is redacted
         _log.exception("failed in a way nobody foresaw")
         return 1
 
