@@ -80,7 +80,6 @@ class Exporter:
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                user=user,
             )
 
     @property
@@ -209,7 +208,7 @@ class Launcher:
     def spawn(self, *arguments: str, env: Mapping[str, str], user: str | int | None = None) -> Exporter:
         """Start one on a free port, with the state file of the folder unless an argument says otherwise."""
         usual = ("--web.listen-address=127.0.0.1:0", f"--state.path={self.state}")
-        exporter = Exporter(self.folder, *_completed(arguments, usual), env=env, user=user)
+        exporter = Exporter(self.folder, *_completed(arguments, usual), env=env)
         self._started.append(exporter)
         return exporter
 
