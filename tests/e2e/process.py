@@ -64,9 +64,7 @@ def access(server: SimulatorServer, token: str = DEFAULT_TOKEN) -> dict[str, str
 class Exporter:
     """One exporter process, and its standard output and error in files."""
 
-    def __init__(
-        self, folder: Path, *arguments: str, env: Mapping[str, str], user: str | int | None = None
-    ) -> None:
+    def __init__(self, folder: Path, *arguments: str, env: Mapping[str, str]) -> None:
         """Start it with these arguments, and of our own environment without what it would read."""
         self.url = ""
         number = len(list(folder.glob("*.stderr")))
@@ -205,7 +203,7 @@ class Launcher:
         self.state = folder / "state.db"
         self._started: list[Exporter] = []
 
-    def spawn(self, *arguments: str, env: Mapping[str, str], user: str | int | None = None) -> Exporter:
+    def spawn(self, *arguments: str, env: Mapping[str, str]) -> Exporter:
         """Start one on a free port, with the state file of the folder unless an argument says otherwise."""
         usual = ("--web.listen-address=127.0.0.1:0", f"--state.path={self.state}")
         exporter = Exporter(self.folder, *_completed(arguments, usual), env=env)
