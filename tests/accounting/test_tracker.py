@@ -193,9 +193,9 @@ def test_run_and_repair_that_ended_unseen_are_one_run() -> None:
 def test_finished_answer_wins_over_an_active_one() -> None:
     """A run that ended between the two lists of a poll leaves no ghost."""
     books = Books()
-    books.observe(active=[active()])
-    books.observe(run(), active=[active()], replaced={1})
-    assert books.results(RUNS) == {"SUCCESS": 1}
+    books.observe(active=[active(state="PENDING")])
+    books.observe(run(1), run(2), active=[active(1), active(2)], replaced={1})
+    assert books.results(RUNS) == {"SUCCESS": 2}
     assert not books.tracker.active
 
 
