@@ -61,7 +61,7 @@ def attempts(run: Run) -> int:
     """The highest attempt that the run or one of its tasks reached, counted from 1."""
     highest = ordinal(run.attempt_number)
     for task in run.tasks or ():
-        if is_retry(task):
+        if task.attempt_number:  # most are first attempts
             highest = max(highest, ordinal(task.attempt_number))
     return highest + 1
 
