@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from exporter.polling.ledger import Ledger
-from exporter.polling.poller import sleep
+from exporter.polling.reading import sleep
 from exporter.state import StateError
 from exporter.workspace.client import WorkspaceClient
 from exporter.workspace.errors import WorkspaceError

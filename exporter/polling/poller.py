@@ -15,7 +15,7 @@ from exporter.accounting.tracker import Observation
 from exporter.instruments import WorkspaceInstruments
 from exporter.polling.ledger import Advance, Ledger
 from exporter.polling.lookback import Lookback, cut
-from exporter.polling.reading import Reader, both, in_time
+from exporter.polling.reading import Reader, both, in_time, sleep
 from exporter.settings import Settings
 from exporter.state import StateError
 from exporter.workspace.errors import WorkspaceError
@@ -175,12 +175,3 @@ def _read_at(now_ms: int) -> Advance:
         return None if progress is None else msgspec.structs.replace(progress, last_good_poll_ms=now_ms)
 
     return advance
-
-
-async def sleep(stop: asyncio.Event, seconds: float) -> None:
-    """Wait so long, or until told to stop."""
-    try:
-        async with asyncio.timeout(max(seconds, 0)):
-            await stop.wait()
-    except TimeoutError:
-        pass

@@ -1,4 +1,4 @@
-"""What every way of reading a workspace shares: sorting runs, fetching details, telling misfits once."""
+"""What every way of reading a workspace shares: sorting, details, misfits told once, waiting."""
 
 import asyncio
 import sys
@@ -158,6 +158,15 @@ async def in_time(seconds: float) -> AsyncIterator[Lane]:
             yield Lane.within(seconds)
     except TimeoutError:
         raise TryAgain(f"not done within {seconds:g} s") from None
+
+
+async def sleep(stop: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until told to stop."""
+    try:
+        async with asyncio.timeout(max(seconds, 0)):
+            await stop.wait()
+    except TimeoutError:
+        pass
 
 
 async def side_by_side(work: Callable[[T], Awaitable[None]], items: Iterable[T], at_once: int) -> None:

@@ -12,8 +12,7 @@ import structlog
 from exporter.accounting.records import Progress
 from exporter.accounting.tracker import Observation
 from exporter.polling.ledger import Advance, Ledger
-from exporter.polling.poller import sleep
-from exporter.polling.reading import Read, Reader
+from exporter.polling.reading import Read, Reader, sleep
 from exporter.settings import Settings
 from exporter.state import StateError
 from exporter.workspace.errors import WorkspaceError
