@@ -20,6 +20,25 @@ _QUEUE_MESSAGES = {
 }
 
 
+# What the exporter does not read is here in its usual size: a body must weigh and nest as much as a real one.
+_CLUSTER_KEY = "main"
+_CLUSTER = {
+    "job_cluster_key": _CLUSTER_KEY,
+    "new_cluster": {
+        "autoscale": {"min_workers": 1, "max_workers": 2},
+        "data_security_mode": "SINGLE_USER",
+        "enable_elastic_disk": True,
+        "node_type_id": "i3.xlarge",
+        "spark_version": "16.4.x-scala2.12",
+    },
+}
+_PARAMETERS = [
+    {"name": "environment", "default": "dev", "value": "prod"},
+    {"name": "mode", "default": "incremental", "value": "incremental"},
+    {"name": "from", "default": ""},
+]
+
+
 def run_json(run: Run, now_ms: int, *, tasks: bool = True, history: bool = False) -> JSON:
     """The whole run with every task attempt: cutting into pages is not done here."""
     period = run.periods(now_ms)[-1]
@@ -38,8 +57,11 @@ def run_json(run: Run, now_ms: int, *, tasks: bool = True, history: bool = False
         **_root_phases(run, now_ms, state),
         **_words(run, state, period),
     }
+    if any(attempt.target is None for attempt in run.attempts):
+        body["job_clusters"] = [_CLUSTER]
     if run.run_type == "JOB_RUN":
         body["original_attempt_run_id"] = run.run_id
+        body["job_parameters"] = _PARAMETERS
     if run.trigger is not None:
         body["trigger"] = run.trigger
     if state == "TERMINATED" or period.repair_id is not None:
@@ -94,14 +116,22 @@ def _task(run: Run, attempt: Attempt, run_state: str, now_ms: int) -> JSON:
         "setup_duration": setup,
         "execution_duration": execution,
         "cleanup_duration": cleanup,
-        "notebook_task": {"notebook_path": f"/Repos/demo/{attempt.task_key}", "source": "WORKSPACE"},
+        "run_page_url": _PAGE_URL.format(run.job_id, attempt.run_id),
+        "notebook_task": {
+            "notebook_path": f"/Workspace/Users/demo@example.com/.bundle/demo/prod/files/{attempt.task_key}",
+            "base_parameters": {"environment": "prod", "catalog": "main"},
+            "source": "WORKSPACE",
+        },
         "status": _status(state, ending(attempt.code), run.queue_reason),
         "state": _old_state(state, ending(attempt.code), run.queue_reason, of_task=True),
     }
     if attempt.target is None:
-        body["job_cluster_key"] = "main"
+        body["job_cluster_key"] = _CLUSTER_KEY
         if started and state not in {"QUEUED", "BLOCKED"}:
-            body["cluster_instance"] = {"cluster_id": f"0101-120000-{attempt.run_id % 10**8:08d}"}
+            body["cluster_instance"] = {
+                "cluster_id": f"0101-120000-{attempt.run_id % 10**8:08d}",
+                "spark_context_id": str(attempt.run_id),
+            }
     elif started:
         body["effective_performance_target"] = attempt.target
     return body

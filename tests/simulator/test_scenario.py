@@ -1,6 +1,5 @@
 """The demo's workspace."""
 
-import time
 from collections import Counter
 from itertools import pairwise
 
@@ -20,11 +19,8 @@ def fingerprint(workspace: Workspace) -> list[tuple[int, str, int, int]]:
 
 
 def test_a_day_of_history_is_ready_at_once(clock: Clock) -> None:
-    """Some thousands of finished runs in less than a second."""
-    began = time.perf_counter()
-    workspace = demo_workspace(clock)
-    assert 2000 < len(workspace.truth()) < 6000
-    assert time.perf_counter() - began < 1
+    """Some thousands of runs have finished before the clock moves."""
+    assert 2000 < len(demo_workspace(clock).truth()) < 6000
 
 
 def test_the_same_seed_gives_the_same_history(clock: Clock) -> None:
