@@ -23,9 +23,6 @@ from exporter.polling.poller import Poller
 from exporter.polling.reading import Reader
 from exporter.polling.sweep import Sweeper
 from exporter.settings import Invocation, PersonalToken, WorkspaceAccess
-from exporter.simulator.credentials import DEFAULT_TOKEN
-from exporter.simulator.scenario import demo_workspace
-from exporter.simulator.server import SimulatorServer
 from exporter.state import StateStore
 from exporter.web import WebServer, WorkspaceView
 from exporter.web_config import WebConfigFile
@@ -66,6 +63,11 @@ async def accessible(invocation: Invocation) -> AsyncIterator[tuple[WorkspaceAcc
     if not invocation.demo:
         yield invocation.workspaces
         return
+    # Who reads a real workspace pays neither time nor memory for the simulated one.
+    from exporter.simulator.credentials import DEFAULT_TOKEN  # noqa: PLC0415
+    from exporter.simulator.scenario import demo_workspace  # noqa: PLC0415
+    from exporter.simulator.server import SimulatorServer  # noqa: PLC0415
+
     async with SimulatorServer(demo_workspace()) as server:
         login = PersonalToken(SecretStr(DEFAULT_TOKEN))
         yield (WorkspaceAccess(server.url, server.url.removeprefix("http://"), login),)
