@@ -6,7 +6,7 @@ reported here; its task attempts carry them. Source: Databricks, Jobs 2.2, field
 
 from typing import NamedTuple
 
-from exporter.workspace.models import Run, Task, ordinal
+from exporter.workspace.models import Run, Task
 
 
 class Phases(NamedTuple):
@@ -59,14 +59,5 @@ def ended_ms(run: Run) -> int:
 
 def attempts(run: Run) -> int:
     """The highest attempt that the run or one of its tasks reached, counted from 1."""
-    highest = ordinal(run.attempt_number)
-    for task in run.tasks or ():
-        if task.attempt_number:  # most are first attempts
-            highest = max(highest, ordinal(task.attempt_number))
-    return highest + 1
-
-
-def is_retry(task: Task) -> bool:
-    """Whether a task attempt is not the first of its task."""
-    number = task.attempt_number
-    return bool(number) and ordinal(number) > 0
+    numbers = [task.attempt_number for task in run.tasks or () if task.attempt_number]
+    return max(run.attempt_number or 0, *numbers, 0) + 1

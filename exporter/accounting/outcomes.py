@@ -4,10 +4,10 @@
 termination code is a failure, an unknown state is an active one.
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from exporter.families import RESULTS
-from exporter.workspace.models import OldState, Status, word
+from exporter.workspace.models import OldState, Status
 
 UNKNOWN = "UNKNOWN"
 SUCCESSES = frozenset({"SUCCESS", "SUCCESS_WITH_FAILURES"})
@@ -30,6 +30,7 @@ _RESULT_OF = {
 }
 _SLOT_OF = {result: slot for slot, result in enumerate(RESULTS)}
 _SLOT_OF_CODE = {code: _SLOT_OF[result] for code, result in _RESULT_OF.items()}
+_TIMEDOUT, _FAILED, _UNKNOWN = _SLOT_OF["TIMEDOUT"], _SLOT_OF["FAILED"], _SLOT_OF[UNKNOWN]
 
 _ACTIVE_STATES = frozenset({"QUEUED", "PENDING", "BLOCKED", "RUNNING", "WAITING", "TERMINATING"})
 _TERMINAL_LIFE_CYCLES = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
@@ -45,13 +46,13 @@ class Outcome(Protocol):
 
 def is_finished(item: Outcome) -> bool:
     """Whether the API says that it has ended; a word we don't know is finished once it has an end."""
-    state = word(item.status.state) if item.status else None
+    state = item.status.state if item.status else None
     if state == "TERMINATED":
         return True
     if state in _ACTIVE_STATES:
         return False
-    if state is None:
-        life_cycle = word(item.state.life_cycle_state) if item.state else None
+    if not state:
+        life_cycle = item.state.life_cycle_state if item.state else None
         if life_cycle in _TERMINAL_LIFE_CYCLES:
             return True
         if life_cycle in _ACTIVE_STATES or life_cycle == "WAITING_FOR_RETRY":
@@ -61,24 +62,27 @@ def is_finished(item: Outcome) -> bool:
 
 def active_state(item: Outcome) -> str:
     """The API state of something that has not ended."""
-    state = word(item.status.state) if item.status else None
-    if state is None and item.state:
-        state = word(item.state.life_cycle_state)
+    state = item.status.state if item.status else None
+    if not state and item.state:
+        state = item.state.life_cycle_state
     return "WAITING" if state == "WAITING_FOR_RETRY" else state or UNKNOWN
 
 
 def queue_reason(item: Outcome) -> str:
     """Why a queued run waits: `status.queue_details.code`."""
-    return _field(item.status.queue_details if item.status else None, "code") or UNKNOWN
+    details = item.status.queue_details if item.status else None
+    return (details.code if details else None) or UNKNOWN
 
 
 def result_slot(item: Outcome) -> int:
     """The index in `RESULTS` of how something finished ended."""
-    if item.state is not None and item.state.result_state == "TIMEDOUT":
+    status, state = item.status, item.state
+    if state is not None and state.result_state == "TIMEDOUT":
         # Only the old state tells: the termination code of a timeout is CANCELED.
-        return _SLOT_OF["TIMEDOUT"]
-    code = _field(item.status.termination_details if item.status else None, "code") or _old_code(item.state)
-    return _SLOT_OF[UNKNOWN] if code is None else _SLOT_OF_CODE.get(code, _SLOT_OF["FAILED"])
+        return _TIMEDOUT
+    details = status.termination_details if status is not None else None
+    code = (details.code if details is not None else None) or _old_code(state)
+    return _SLOT_OF_CODE.get(code, _FAILED) if code else _UNKNOWN
 
 
 def _old_code(state: OldState | None) -> str | None:
@@ -87,14 +91,12 @@ def _old_code(state: OldState | None) -> str | None:
         return None
     if state.life_cycle_state == "SKIPPED":
         return "SKIPPED"
-    return word(state.result_state) or ("FAILED" if state.life_cycle_state == "INTERNAL_ERROR" else None)
+    return state.result_state or ("FAILED" if state.life_cycle_state == "INTERNAL_ERROR" else None)
 
 
 def termination(item: Outcome) -> tuple[str, str]:
     """The API's termination code and type."""
     details = item.status.termination_details if item.status else None
-    return _field(details, "code") or UNKNOWN, _field(details, "type") or UNKNOWN
-
-
-def _field(details: Any, name: str) -> str | None:  # noqa: ANN401
-    return word(details.get(name)) if isinstance(details, dict) else None
+    if details is None:
+        return UNKNOWN, UNKNOWN
+    return details.code or UNKNOWN, details.type or UNKNOWN

@@ -40,6 +40,23 @@ class Counter(NamedTuple):
     results: tuple[str, ...]
 
 
+class PhaseHistograms(NamedTuple):
+    """Where the three histograms of setup, execution and clean-up live in a row; they share their bounds."""
+
+    bounds: tuple[float, ...]
+    setup: int
+    setup_sum: int
+    execution: int
+    execution_sum: int
+    cleanup: int
+    cleanup_sum: int
+
+    @classmethod
+    def of(cls, setup: Histogram, execution: Histogram, cleanup: Histogram) -> "PhaseHistograms":
+        """The places of three histograms in one."""
+        return cls(setup.bounds, *setup[:2], *execution[:2], *cleanup[:2])
+
+
 def _lay_out() -> tuple[dict[str, Histogram], dict[str, Counter], int]:
     histograms: dict[str, Histogram] = {}
     counters: dict[str, Counter] = {}
@@ -81,6 +98,18 @@ class Totals:
         row = self.row
         row[histogram.first + bisect_left(histogram.bounds, value)] += 1
         row[histogram.sum] += value
+
+    def observe_phases(self, places: PhaseHistograms, phases: tuple[float, float, float]) -> None:
+        """Add one observation to each of the three; this is where most of the accounting's time goes."""
+        row = self.row
+        bounds, setup, setup_sum, execution, execution_sum, cleanup, cleanup_sum = places
+        setup_ms, execution_ms, cleanup_ms = phases
+        row[setup + bisect_left(bounds, setup_ms)] += 1
+        row[execution + bisect_left(bounds, execution_ms)] += 1
+        row[cleanup + bisect_left(bounds, cleanup_ms)] += 1
+        row[setup_sum] += setup_ms
+        row[execution_sum] += execution_ms
+        row[cleanup_sum] += cleanup_ms
 
     def count(self, counter: Counter, slot: int = 0) -> None:
         """Add one to a counter, for the result at `slot` of `RESULTS` where it has results."""

@@ -6,6 +6,7 @@ whatever order; a run is settled only from an answer that says it has finished; 
 """
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from exporter.accounting.records import (
     Progress,
     Settled,
 )
-from exporter.accounting.totals import COUNTERS, HISTOGRAMS, SEEDED, Totals
+from exporter.accounting.totals import COUNTERS, HISTOGRAMS, SEEDED, PhaseHistograms, Totals
 from exporter.families import (
     REPAIRS,
     RESULTS,
@@ -38,21 +39,20 @@ from exporter.families import (
     TASK_RUNS,
     TASK_SETUP,
 )
-from exporter.workspace.models import Run, Task, word
+from exporter.workspace.models import Run, Task
 
 NO_TARGET = "NONE"
-_JOB_RUN = "JOB_RUN"
+_JOB_RUN = frozenset({"JOB_RUN", "", None})
+_NO_ROW = array("d")
 _SKIPPED = RESULTS.index("SKIPPED")
 
 _RUN_DURATION = HISTOGRAMS[RUN_DURATION.name]
 _RUN_QUEUE = HISTOGRAMS[RUN_QUEUE.name]
-_RUN_SETUP = HISTOGRAMS[RUN_SETUP.name]
-_RUN_EXECUTION = HISTOGRAMS[RUN_EXECUTION.name]
-_RUN_CLEANUP = HISTOGRAMS[RUN_CLEANUP.name]
+_RUN_PHASES = PhaseHistograms.of(*(HISTOGRAMS[each.name] for each in (RUN_SETUP, RUN_EXECUTION, RUN_CLEANUP)))
 _RUN_ATTEMPTS = HISTOGRAMS[RUN_ATTEMPTS.name]
-_TASK_SETUP = HISTOGRAMS[TASK_SETUP.name]
-_TASK_EXECUTION = HISTOGRAMS[TASK_EXECUTION.name]
-_TASK_CLEANUP = HISTOGRAMS[TASK_CLEANUP.name]
+_TASK_PHASES = PhaseHistograms.of(
+    *(HISTOGRAMS[each.name] for each in (TASK_SETUP, TASK_EXECUTION, TASK_CLEANUP))
+)
 _RUNS = COUNTERS[RUNS.name]
 _REPAIRS = COUNTERS[REPAIRS.name]
 _TASK_RUNS = COUNTERS[TASK_RUNS.name]
@@ -88,8 +88,7 @@ def merged(observations: Sequence[Observation]) -> Observation:
 
 def job_label(run: Run) -> str:
     """The value of `job_id`: one-off runs get a new id each and are counted under their run type."""
-    run_type = word(run.run_type)
-    return str(run.job_id) if run_type in {None, _JOB_RUN} else str(run_type)
+    return str(run.job_id) if run.run_type in _JOB_RUN else str(run.run_type)
 
 
 def is_one_off(label: str) -> bool:
@@ -221,7 +220,7 @@ class _Draft:
         """Note an active run, unless this observation has settled it: then the finished answer wins."""
         if run.run_id in self._news:
             return
-        label, target = job_label(run), word(run.effective_performance_target)
+        label, target = job_label(run), run.effective_performance_target or None
         state = outcomes.active_state(run)
         self.active[run.run_id] = ActiveRun(
             job=label,
@@ -268,7 +267,7 @@ class _Draft:
             self._note_last_run(label, self._job(label, run), run, slot)
         for item in run.repair_history or ():
             item_end_ms = int(item.end_time or 0)
-            if word(item.type) == "REPAIR" and item_end_ms > record.end_ms and outcomes.is_finished(item):
+            if item.type == "REPAIR" and item_end_ms > record.end_ms and outcomes.is_finished(item):
                 self._of(label, _target(run)).count(_REPAIRS, outcomes.result_slot(item))
                 end_ms = max(end_ms, item_end_ms)
         accounted = set(record.task_run_ids)
@@ -292,27 +291,35 @@ class _Draft:
         totals.observe(_RUN_QUEUE, durations.queue_duration_ms(run))
         totals.observe(_RUN_ATTEMPTS, durations.attempts(run))
         if phases := durations.job_phases(run):
-            totals.observe(_RUN_SETUP, phases.setup_ms)
-            totals.observe(_RUN_EXECUTION, phases.execution_ms)
-            totals.observe(_RUN_CLEANUP, phases.cleanup_ms)
+            totals.observe_phases(_RUN_PHASES, phases)
 
     def _count_tasks(self, label: str, tasks: Iterable[Task]) -> None:
         if not self._tracker.collect_tasks:
             return
-        totals: Totals | None = None
-        last_target = ""
+        # Most of the time of a first poll goes by here: what is called once a task is written out.
+        bounds, setup_at, setup_sum, execution_at, execution_sum, cleanup_at, cleanup_sum = _TASK_PHASES
+        row, counted_for = _NO_ROW, None
         for task in tasks:
-            target = _target(task)
-            if totals is None or target != last_target:
-                totals, last_target = self._of(label, target), target
+            if row is _NO_ROW or task.effective_performance_target != counted_for:
+                counted_for = task.effective_performance_target
+                row = self._of(label, _target(task)).row
             slot = outcomes.result_slot(task)
-            totals.count(_TASK_RUNS, slot)
-            if durations.is_retry(task):
-                totals.count(_TASK_RETRIES)
-            if slot != _SKIPPED and (phases := durations.phases(task)):
-                totals.observe(_TASK_SETUP, phases.setup_ms)
-                totals.observe(_TASK_EXECUTION, phases.execution_ms)
-                totals.observe(_TASK_CLEANUP, phases.cleanup_ms)
+            row[_TASK_RUNS.first + slot] += 1
+            if task.attempt_number:
+                row[_TASK_RETRIES.first] += 1
+            setup = task.setup_duration or 0
+            execution = task.execution_duration or 0
+            cleanup = task.cleanup_duration or 0
+            if slot == _SKIPPED or not (setup > 0 or execution > 0 or cleanup > 0):
+                continue
+            if setup < 0 or execution < 0 or cleanup < 0:
+                setup, execution, cleanup = max(setup, 0), max(execution, 0), max(cleanup, 0)
+            row[setup_at + bisect_left(bounds, setup)] += 1
+            row[execution_at + bisect_left(bounds, execution)] += 1
+            row[cleanup_at + bisect_left(bounds, cleanup)] += 1
+            row[setup_sum] += setup
+            row[execution_sum] += execution
+            row[cleanup_sum] += cleanup
 
     def _note_last_run(self, label: str, job: Job, run: Run, slot: int) -> None:
         """A run that executed is the job's last one if none ended later."""
@@ -346,7 +353,7 @@ class _Draft:
                 job = Job()
             else:
                 listed = self._tracker.names.get(run.job_id)
-                job = Job(name=listed or word(run.run_name), named_by_list=listed is not None)
+                job = Job(name=listed or run.run_name or None, named_by_list=listed is not None)
             self.jobs[label] = job
         return job
 
@@ -376,7 +383,7 @@ def _latest(runs: Iterable[Run]) -> Iterable[Run]:
 
 
 def _target(item: Run | Task) -> str:
-    return word(item.effective_performance_target) or NO_TARGET
+    return item.effective_performance_target or NO_TARGET
 
 
 def _executed(run: Run, slot: int) -> bool:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from exporter.workspace.errors import AccessRefused, NotUnderstood, RunGone, TryAgain
-from exporter.workspace.models import Id, Run, word
+from exporter.workspace.models import Id, Run, mended, word
 
 # A longer wait than this is a mistake of the server's clock or of a proxy.
 MAX_RETRY_AFTER_SECONDS = 3600.0
@@ -99,20 +99,11 @@ def check(status: int, headers: Mapping[str, str], body: bytes, now: float) -> N
 
 def decode_run_page(body: bytes) -> RunPage:
     """The body of `runs/list`; `runs` may be absent."""
-    page: _RawRunPageBody | _RunPageBody
     try:
         page = _RUN_PAGE.decode(body)
     except _NOT_STRICT:
-        page = _loose_page(body)
-    runs: list[Run] = []
-    misfits: list[Misfit] = []
-    for item in page.runs or ():
-        run = _decode_item(item)
-        if isinstance(run, Misfit):
-            misfits.append(run)
-        else:
-            runs.append(run)
-    return RunPage(runs, misfits, word(page.next_page_token))
+        return _decode_one_by_one(body)
+    return RunPage(page.runs or [], [], page.next_page_token or None)
 
 
 def decode_run(body: bytes) -> Run | Misfit:
@@ -153,12 +144,17 @@ def decode_token(status: int, headers: Mapping[str, str], body: bytes, now: floa
 
 
 class _RunPageBody(msgspec.Struct):
-    runs: list[Any] | None = None
-    next_page_token: Any = None
+    runs: list[Run] | None = None
+    next_page_token: str | None = None
 
 
 class _RawRunPageBody(msgspec.Struct):
     runs: list[msgspec.Raw] | None = None
+    next_page_token: Any = None
+
+
+class _LooseRunPageBody(msgspec.Struct):
+    runs: list[Any] | None = None
     next_page_token: Any = None
 
 
@@ -169,13 +165,29 @@ class _TokenBody(msgspec.Struct):
 
 # Lax: an id or a time given as a string is the number it says.
 _RUN = msgspec.json.Decoder(Run, strict=False)
-_RUN_PAGE = msgspec.json.Decoder(_RawRunPageBody)
+_RUN_PAGE = msgspec.json.Decoder(_RunPageBody, strict=False)
+_RAW_RUN_PAGE = msgspec.json.Decoder(_RawRunPageBody)
 _TOKEN = msgspec.json.Decoder(_TokenBody, strict=False)
 # What these raise for a body that is not, strictly, what they read: wrong types and broken JSON, bytes that
 # are no UTF-8, values nested too deep.
 _NOT_STRICT = (msgspec.MsgspecError, UnicodeError, RecursionError)
 # The standard library reads no longer ones. Far beyond any float too, so such a number counts as infinite.
 _MOST_DIGITS = 400
+
+
+def _decode_one_by_one(body: bytes) -> RunPage:
+    """A page with something in it that is not as documented: it costs at most the run that it is in."""
+    page: _RawRunPageBody | _LooseRunPageBody
+    try:
+        page = _RAW_RUN_PAGE.decode(body)
+    except _NOT_STRICT:
+        page = _loose_page(body)
+    decoded = [_decode_item(item) for item in page.runs or ()]
+    return RunPage(
+        [run for run in decoded if not isinstance(run, Misfit)],
+        [misfit for misfit in decoded if isinstance(misfit, Misfit)],
+        word(page.next_page_token),
+    )
 
 
 def _decode_item(item: object) -> Run | Misfit:
@@ -196,7 +208,7 @@ def _loose_item(item: bytes) -> Run | Misfit:
 
 def _convert_run(value: object) -> Run | Misfit:
     try:
-        return msgspec.convert(value, Run, strict=False)
+        return msgspec.convert(mended(value) if isinstance(value, dict) else value, Run, strict=False)
     except msgspec.ValidationError as error:
         run_id = value.get("run_id") if isinstance(value, dict) else None
         if isinstance(run_id, int | str):
@@ -215,9 +227,9 @@ def _job_name(item: object) -> tuple[int, str] | None:
         return None
 
 
-def _loose_page(body: bytes) -> _RunPageBody:
+def _loose_page(body: bytes) -> _LooseRunPageBody:
     try:
-        return msgspec.convert(_object(body), _RunPageBody)
+        return msgspec.convert(_object(body), _LooseRunPageBody)
     except msgspec.ValidationError as error:
         raise TryAgain(f"a page of runs that is none: {error}") from None
 

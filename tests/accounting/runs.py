@@ -8,7 +8,7 @@ from exporter.accounting.records import Progress
 from exporter.accounting.totals import COUNTERS, HISTOGRAMS, Totals
 from exporter.accounting.tracker import Observation, Tracker
 from exporter.families import RESULTS, Family
-from exporter.workspace.models import Run
+from exporter.workspace.models import Run, mended
 
 PROGRESS = Progress(counted_from_ms=0, remembered_from_ms=0, first_poll_ms=0, last_good_poll_ms=0)
 
@@ -27,7 +27,7 @@ def run(run_id: int = 1, job_id: int = 10, *, code: str | None = "SUCCESS", **fi
     }
     if code is not None:
         body["status"] = {"state": "TERMINATED", "termination_details": {"code": code, "type": "SUCCESS"}}
-    return msgspec.convert(body | fields, Run)
+    return msgspec.convert(mended(body | fields), Run)
 
 
 def task(

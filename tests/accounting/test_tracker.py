@@ -20,6 +20,7 @@ from exporter.families import (
     TASK_RETRIES,
     TASK_RUNS,
 )
+from exporter.workspace.models import Details
 from tests.accounting.runs import Books, active, run, task
 
 
@@ -278,7 +279,7 @@ def test_active_gauges_vanish_with_their_runs() -> None:
     """They hold what is active now and nothing else."""
     books = Books()
     queued = active(2, state="QUEUED", start_time=500)
-    queued.status.queue_details = {"code": "ACTIVE_RUNS_LIMIT_REACHED"}  # type: ignore[union-attr]
+    queued.status.queue_details = Details("ACTIVE_RUNS_LIMIT_REACHED")  # type: ignore[union-attr]
     books.observe(active=[active(1), queued, active(3, state="QUEUED", start_time=900)])
     gauges = books.tracker.active_gauges()["10"]
     assert gauges.states == {"RUNNING": (1, 1_000_000), "QUEUED": (2, 500)}
