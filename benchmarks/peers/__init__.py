@@ -1,0 +1,1 @@
+"""What `benchmarks/exposition.py` measures beside each other, each in a process of its own."""
