@@ -26,9 +26,13 @@ RESULTS = ("SUCCESS", "SUCCESS_WITH_FAILURES", "FAILED", "TIMEDOUT", "CANCELED",
 SEEDED_RESULTS = ("SUCCESS", "FAILED", "TIMEDOUT", "CANCELED")
 
 
-@dataclass(frozen=True, slots=True)
+# One of a kind each: compared and looked up by identity.
+@dataclass(frozen=True, slots=True, eq=False)
 class Family:
-    """One metric family: `name` as in a sample (counters end in `_total`), `labels` without `le`."""
+    """One metric family: `name` as in a sample (counters end in `_total`), `labels` without `le`.
+
+    `exemplars`: whether OpenMetrics shows with each bucket the newest run that fell into it.
+    """
 
     name: str
     kind: Kind
@@ -36,6 +40,7 @@ class Family:
     labels: tuple[str, ...]
     scope: Scope
     buckets: tuple[float, ...] = ()
+    exemplars: bool = False
 
     @property
     def openmetrics_name(self) -> str:
@@ -43,8 +48,10 @@ class Family:
         return self.name.removesuffix("_total") if self.kind == "counter" else self.name
 
 
-def _run_histogram(name: str, text: str, buckets: tuple[float, ...] = DURATION_BUCKETS) -> Family:
-    return Family(name, "histogram", text, RUN_LABELS, "label_set", buckets)
+def _run_histogram(
+    name: str, text: str, buckets: tuple[float, ...] = DURATION_BUCKETS, *, exemplars: bool = False
+) -> Family:
+    return Family(name, "histogram", text, RUN_LABELS, "label_set", buckets, exemplars)
 
 
 def _run_counter(name: str, text: str, *labels: str) -> Family:
@@ -66,6 +73,7 @@ def _own(name: str, kind: Kind, text: str, *labels: str, buckets: tuple[float, .
 RUN_DURATION = _run_histogram(
     "databricks_job_run_duration_seconds",
     "Duration of finished job runs that executed: run_duration, without the idle time before a repair.",
+    exemplars=True,
 )
 RUN_QUEUE = _run_histogram(
     "databricks_job_run_queue_duration_seconds",
@@ -108,6 +116,7 @@ TASK_SETUP = _run_histogram(
 TASK_EXECUTION = _run_histogram(
     "databricks_task_run_execution_duration_seconds",
     "Execution time of finished task attempts that executed.",
+    exemplars=True,
 )
 TASK_CLEANUP = _run_histogram(
     "databricks_task_run_cleanup_duration_seconds",

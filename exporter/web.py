@@ -102,23 +102,25 @@ class WebServer:
             response.headers.update(self._web_config.config.headers)
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        snapshot = self._exposition.snapshot
         form = format_for(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+        snapshot = self._exposition.ready(form)
+        if snapshot is None:
+            snapshot = await asyncio.to_thread(self._exposition.prepare, form)
         own = self._instruments.openmetrics() if form is Format.OPENMETRICS else self._instruments.text()
         headers = {hdrs.CONTENT_TYPE: form.value, hdrs.VARY: "Accept, Accept-Encoding"}
         if allows_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, []))):
             headers[hdrs.CONTENT_ENCODING] = "gzip"
-            if not snapshot.has_deflated(form):
-                await asyncio.to_thread(snapshot.deflated, form)
-            pieces = snapshot.gzipped(form, own)
+            body = snapshot.gzipped(form, own)
         else:
-            pieces = snapshot.plain(form, own)
+            body = snapshot.plain(form, own)
         response = web.StreamResponse(headers=headers)
-        response.content_length = sum(map(len, pieces))
+        response.content_length = body.length
         await response.prepare(request)
         if request.method != hdrs.METH_HEAD:
-            for piece in pieces:
-                await response.write(piece)
+            for part in body.parts:
+                await response.write(part)
+                # A client that keeps up with us makes no write wait: let others have their turn.
+                await asyncio.sleep(0)
         await response.write_eof()
         return response
 

@@ -22,7 +22,7 @@ from exporter.accounting.records import (
     Progress,
     Settled,
 )
-from exporter.accounting.totals import COUNTERS, HISTOGRAMS, SEEDED, PhaseHistograms, Totals
+from exporter.accounting.totals import COUNTERS, EXEMPLAR_LENGTH, HISTOGRAMS, SEEDED, PhaseHistograms, Totals
 from exporter.families import (
     REPAIRS,
     RESULTS,
@@ -43,7 +43,6 @@ from exporter.workspace.models import Run, Task
 
 NO_TARGET = "NONE"
 _JOB_RUN = frozenset({"JOB_RUN", "", None})
-_NO_ROW = array("d")
 _SKIPPED = RESULTS.index("SKIPPED")
 
 _RUN_DURATION = HISTOGRAMS[RUN_DURATION.name]
@@ -53,6 +52,9 @@ _RUN_ATTEMPTS = HISTOGRAMS[RUN_ATTEMPTS.name]
 _TASK_PHASES = PhaseHistograms.of(
     *(HISTOGRAMS[each.name] for each in (TASK_SETUP, TASK_EXECUTION, TASK_CLEANUP))
 )
+_RUN_EXEMPLARS = _RUN_DURATION.exemplars or 0
+_TASK_EXEMPLARS = HISTOGRAMS[TASK_EXECUTION.name].exemplars or 0
+_NO_TOTALS = Totals()
 _RUNS = COUNTERS[RUNS.name]
 _REPAIRS = COUNTERS[REPAIRS.name]
 _TASK_RUNS = COUNTERS[TASK_RUNS.name]
@@ -287,7 +289,9 @@ class _Draft:
         if not executed:
             return
         if duration_ms := durations.run_duration_ms(run):
-            totals.observe(_RUN_DURATION, duration_ms)
+            bucket = totals.observe(_RUN_DURATION, duration_ms)
+            at = _RUN_EXEMPLARS + EXEMPLAR_LENGTH * bucket
+            totals.exemplify(at, durations.ended_ms(run), run.run_id, duration_ms)
         totals.observe(_RUN_QUEUE, durations.queue_duration_ms(run))
         totals.observe(_RUN_ATTEMPTS, durations.attempts(run))
         if phases := durations.job_phases(run):
@@ -298,11 +302,12 @@ class _Draft:
             return
         # Most of the time of a first poll goes by here: what is called once a task is written out.
         bounds, setup_at, setup_sum, execution_at, execution_sum, cleanup_at, cleanup_sum = _TASK_PHASES
-        row, counted_for = _NO_ROW, None
+        totals, counted_for = _NO_TOTALS, None
         for task in tasks:
-            if row is _NO_ROW or task.effective_performance_target != counted_for:
+            if totals is _NO_TOTALS or task.effective_performance_target != counted_for:
                 counted_for = task.effective_performance_target
-                row = self._of(label, _target(task)).row
+                totals = self._of(label, _target(task))
+                row, exemplars = totals.row, totals.exemplars
             slot = outcomes.result_slot(task)
             row[_TASK_RUNS.first + slot] += 1
             if task.attempt_number:
@@ -315,11 +320,15 @@ class _Draft:
             if setup < 0 or execution < 0 or cleanup < 0:
                 setup, execution, cleanup = max(setup, 0), max(execution, 0), max(cleanup, 0)
             row[setup_at + bisect_left(bounds, setup)] += 1
-            row[execution_at + bisect_left(bounds, execution)] += 1
+            bucket = bisect_left(bounds, execution)
+            row[execution_at + bucket] += 1
             row[cleanup_at + bisect_left(bounds, cleanup)] += 1
             row[setup_sum] += setup
             row[execution_sum] += execution
             row[cleanup_sum] += cleanup
+            at = _TASK_EXEMPLARS + EXEMPLAR_LENGTH * bucket
+            if task.run_id is not None and (task.end_time or 0) >= exemplars[at]:
+                totals.exemplify(at, int(task.end_time or 0), task.run_id, execution)
 
     def _note_last_run(self, label: str, job: Job, run: Run, slot: int) -> None:
         """A run that executed is the job's last one if none ended later."""

@@ -1,63 +1,108 @@
 """What scrapes read: the newest whole rendering, swapped in at once.
 
-What must stay true: a scrape sees whole commits only and never waits for one; what has not changed is not
-rendered again. `update` takes long for many series: callers run it in a thread.
+What must stay true: a scrape sees whole commits only, never waits for one and keeps the snapshot it began
+with; what has not changed is neither rendered nor compressed again; a format that nobody has asked for lately
+costs nothing. `update` and `prepare` take long for many series: callers run them in a thread.
 """
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from exporter.accounting.records import ActiveGauges, Job, LabelSet
 from exporter.accounting.totals import Totals
-from exporter.exposition.render import render_job, render_totals
-from exporter.exposition.snapshot import EMPTY, Format, Snapshot
+from exporter.exposition.blocks import Blocks
+from exporter.exposition.packing import Packer, Piece, Strip
+from exporter.exposition.render import Column, columns, heading, render_job, render_totals
+from exporter.exposition.snapshot import EMPTY, Format, Rendering, Snapshot
 from exporter.families import JOB_FAMILIES, LABEL_SET_FAMILIES, Family
 from exporter.instruments import Instruments
 
-_Blocks = dict[tuple[str, ...], tuple[str, ...]]
+# A format is kept ready for so long after it was asked for.
+READY_SECONDS = 600.0
+# A label set has a hundred lines and more, which pack well by themselves; a job has one in each family.
+LABEL_SETS_PER_GROUP = 4
+JOBS_PER_GROUP = 16
 
 
 class Exposition:
     """Owns the rendered lines of all workspaces and the snapshot that is served."""
 
-    def __init__(self, instruments: Instruments) -> None:
+    def __init__(self, instruments: Instruments, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock`: seconds that never go back."""
         self.snapshot: Snapshot = EMPTY
         self._instruments = instruments
-        self._label_sets: _Blocks = {}
-        self._jobs: _Blocks = {}
+        self._clock = clock
+        self._label_sets = Blocks(render_totals, LABEL_SETS_PER_GROUP)
+        self._jobs = Blocks(render_job, JOBS_PER_GROUP)
+        self._headings: dict[tuple[Family, Format], Piece] = {}
         self._one_at_a_time = threading.Lock()
+        # When each format was last asked for. OpenMetrics is what Prometheus will ask for.
+        self._asked: dict[Format, float] = {Format.OPENMETRICS: clock()}
 
     def update(
         self,
         workspace: str,
         totals: Mapping[LabelSet, Totals],
         jobs: Mapping[str, tuple[Job, ActiveGauges | None]],
+        gone_label_sets: Collection[LabelSet] = (),
+        gone_jobs: Collection[str] = (),
     ) -> None:
         """Render what has changed in a workspace and serve it from now on."""
         began = time.perf_counter()
+
+        def newest_first(label: str) -> tuple[float, str]:
+            job, _ = jobs.get(label, (None, None))
+            return (-job.last_run.end_ms if job and job.last_run else 0.0, label)
+
         with self._one_at_a_time:
-            for label_set, values in totals.items():
-                self._label_sets[workspace, *label_set] = render_totals(workspace, label_set, values)
-            for label, (job, active) in jobs.items():
-                self._jobs[workspace, label] = render_job(workspace, label, job, active)
-            families = (
-                *_joined(LABEL_SET_FAMILIES, self._label_sets),
-                *_joined(JOB_FAMILIES, self._jobs),
-            )
-            snapshot = Snapshot(families, sum(lines.count(b"\n") for _, lines in families))
-            for form in Format:
-                # Who asked for a gzip body of the last one will ask for one of this.
-                if self.snapshot.has_deflated(form):
-                    snapshot.deflated(form)
-            self.snapshot = snapshot
-        self._instruments.series.set(snapshot.series)
+            self._label_sets.drop((workspace, *label_set) for label_set in gone_label_sets)
+            self._jobs.drop((workspace, label) for label in gone_jobs)
+            # Jobs that run often are found side by side: little is rendered again for them.
+            label_sets = sorted(totals, key=lambda label_set: (newest_first(label_set[0]), label_set))
+            self._label_sets.put({(workspace, *label_set): totals[label_set] for label_set in label_sets})
+            self._jobs.put({(workspace, label): jobs[label] for label in sorted(jobs, key=newest_first)})
+            self._publish()
+        self._instruments.series.set(self.snapshot.series)
         self._instruments.render_duration.set(time.perf_counter() - began)
 
+    def ready(self, form: Format) -> Snapshot | None:
+        """The newest snapshot if it can be served in this format; it will be kept ready in it."""
+        self._asked[form] = self._clock()
+        snapshot = self.snapshot
+        return snapshot if form in snapshot.renderings else None
 
-def _joined(families: tuple[Family, ...], blocks: _Blocks) -> Iterator[tuple[Family, bytes]]:
-    """The lines of each family over all label sets, or all jobs, in a stable order."""
-    columns = zip(*(blocks[key] for key in sorted(blocks)), strict=True)
-    for family, column in zip(families, columns, strict=False):
-        if lines := "".join(column):
-            yield family, lines.encode()
+    def prepare(self, form: Format) -> Snapshot:
+        """The newest snapshot, made ready for this format."""
+        with self._one_at_a_time:
+            if form not in self.snapshot.renderings:
+                self._publish()
+            return self.snapshot
+
+    def _publish(self) -> None:
+        wanted = self._wanted()
+        strips = [
+            *self._label_sets.strips(columns(LABEL_SET_FAMILIES, wanted)),
+            *self._jobs.strips(columns(JOB_FAMILIES, wanted)),
+        ]
+        renderings = {form: Rendering.of(self._pieces(strips, form)) for form in wanted}
+        # Each format has the same series.
+        self.snapshot = Snapshot(renderings, max(each.series for each in renderings.values()))
+
+    def _wanted(self) -> list[Format]:
+        """The formats to keep ready: those asked for lately, or else the last one."""
+        last = max(self._asked.values())
+        since = min(self._clock() - READY_SECONDS, last)
+        return [form for form, asked in self._asked.items() if asked >= since]
+
+    def _pieces(self, strips: list[tuple[Column, Strip]], form: Format) -> Iterator[Piece]:
+        for column, strip in strips:
+            if column.form in {None, form} and any(piece.size for piece in strip.segments):
+                yield self._heading(column.family, form)
+                yield from strip.segments
+
+    def _heading(self, family: Family, form: Format) -> Piece:
+        piece = self._headings.get((family, form))
+        if piece is None:
+            piece = self._headings[family, form] = Packer().pack(heading(family, form), 0)
+        return piece

@@ -1,49 +1,80 @@
-"""From totals and jobs to lines of the exposition. Pure; the same lines serve both text formats.
+"""From totals and jobs to lines of the exposition. Pure; but for exemplars the same lines serve both formats.
 
-Each function gives one text per family, in the table's order: a line per sample, "" where there is none,
+Each function gives one text per column, in the table's order: a line per sample, "" where there is none,
 because nothing is exposed before there is something to say.
 """
 
-from collections.abc import Iterable
-from itertools import accumulate
+import re
+from collections.abc import Iterable, Iterator
+from itertools import accumulate, chain
+from typing import NamedTuple
 
 from exporter import families
-from exporter.accounting.records import ActiveGauges, Job, LabelSet
+from exporter.accounting.records import ActiveGauges, Job
 from exporter.accounting.totals import COUNTERS, HISTOGRAMS, SEEDED, SEEDED_SLOTS, Counter, Histogram, Totals
 from exporter.accounting.tracker import is_one_off
-from exporter.families import JOB_FAMILIES, JOB_LABELS, LABEL_SET_FAMILIES, RUN_LABELS, Family
+from exporter.exposition.snapshot import Format
+from exporter.families import JOB_LABELS, LABEL_SET_FAMILIES, RUN_LABELS, Family
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+_ESCAPED = re.compile(r'[\\\n"]')
 
 
 def label_text(names: Iterable[str], values: Iterable[str]) -> str:
     """Labels as they stand between the braces of a sample."""
-    return ",".join(
-        f'{name}="{value.translate(_ESCAPES)}"' for name, value in zip(names, values, strict=True)
-    )
+    return ",".join([f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True)])
 
 
-def render_totals(workspace: str, label_set: LabelSet, totals: Totals) -> tuple[str, ...]:
-    """The lines of a label set, per family of `LABEL_SET_FAMILIES`."""
-    labels = label_text(RUN_LABELS, (workspace, *label_set))
-    return tuple(_of_totals(family, labels, totals) for family in LABEL_SET_FAMILIES)
+def _escaped(value: str) -> str:
+    return value.translate(_ESCAPES) if _ESCAPED.search(value) else value  # hardly any needs it
 
 
-def render_job(workspace: str, label: str, job: Job, active: ActiveGauges | None) -> tuple[str, ...]:
-    """The lines of a job, per family of `JOB_FAMILIES`; `active` is None while none of its runs is."""
+class Column(NamedTuple):
+    """A family's lines in the body: the same in both formats, but where only one of them has exemplars."""
+
+    family: Family
+    form: Format | None
+
+
+def columns(of: Iterable[Family], forms: Iterable[Format]) -> list[Column]:
+    """The columns that bodies in these formats need of these families, in the body's order."""
+    wanted = set(forms)
+    ordered = [form for form in Format if form in wanted]
+    return [Column(family, form) for family in of for form in (ordered if family.exemplars else (None,))]
+
+
+def heading(family: Family, form: Format) -> str:
+    """The lines above a family's samples."""
+    name = family.openmetrics_name if form is Format.OPENMETRICS else family.name
+    # The table's help texts hold nothing that must be escaped; a test says so.
+    return f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n"
+
+
+def render_totals(key: tuple[str, ...], totals: Totals, wanted: Iterable[Column]) -> list[str]:
+    """The lines of a label set (workspace, label, target) in each of these columns."""
+    labels = label_text(RUN_LABELS, key)
+    return [_of_totals(column, labels, totals) for column in wanted]
+
+
+def render_job(
+    key: tuple[str, ...], value: tuple[Job, ActiveGauges | None], wanted: Iterable[Column]
+) -> list[str]:
+    """The lines of a job (workspace, label) in each of these columns; None while no run of it is active."""
+    (workspace, label), (job, active) = key, value
     lines = _last_run_lines(workspace, label, job)
-    labels = label_text(JOB_LABELS, (workspace, label))
+    labels = label_text(JOB_LABELS, key)
     if not is_one_off(label):
         name = label_text(("job_name",), (job.name or "",))
         lines[families.JOB_INFO] = f"{families.JOB_INFO.name}{{{labels},{name}}} 1\n"
     if active is not None:
         lines |= _active_lines(labels, active)
-    return tuple(lines.get(family, "") for family in JOB_FAMILIES)
+    return [lines.get(column.family, "") for column in wanted]
 
 
-def _of_totals(family: Family, labels: str, totals: Totals) -> str:
+def _of_totals(column: Column, labels: str, totals: Totals) -> str:
+    family = column.family
     if family.kind == "histogram":
-        return _histogram(family, labels, totals, HISTOGRAMS[family.name])
+        return _histogram(column, labels, totals)
     if family is families.TERMINATIONS:
         return "".join(
             f"{family.name}{{{labels},{label_text(('code', 'type'), ended)}}} {count}\n"
@@ -52,20 +83,39 @@ def _of_totals(family: Family, labels: str, totals: Totals) -> str:
     return _counter(family, labels, totals, COUNTERS[family.name])
 
 
-def _histogram(family: Family, labels: str, totals: Totals, slots: Histogram) -> str:
-    counts = list(accumulate(totals.row[slots.first : slots.sum]))
-    if not counts[-1]:
+def _histogram(column: Column, labels: str, totals: Totals) -> str:
+    family = column.family
+    slots, row = HISTOGRAMS[family.name], totals.row
+    counts = [*accumulate(map(int, row[slots.first : slots.sum]))]
+    count = counts[-1]
+    if not count:
         return ""
-    name = family.name
-    buckets = "".join(
-        f'{name}_bucket{{{labels},le="{float(bound)}"}} {count:.0f}\n'
-        for bound, count in zip(family.buckets, counts, strict=False)
-    )
-    return (
-        f'{buckets}{name}_bucket{{{labels},le="+Inf"}} {counts[-1]:.0f}\n'
-        f"{name}_count{{{labels}}} {counts[-1]:.0f}\n"
-        f"{name}_sum{{{labels}}} {totals.row[slots.sum] / slots.scale!r}\n"
-    )
+    numbers: Iterable[object] = counts
+    if column.form is Format.OPENMETRICS:
+        numbers = chain.from_iterable(zip(counts, _exemplars(totals, slots), strict=True))
+    # The labels come last: what is in them is nobody's placeholder.
+    return (_TEMPLATES[column] % (*numbers, count, row[slots.sum] / slots.scale)).replace("\0", labels)
+
+
+def _exemplars(totals: Totals, slots: Histogram) -> Iterator[str]:
+    """What stands behind each bucket in OpenMetrics; the value in seconds, then the time."""
+    for end_ms, run_id, value_ms in totals.exemplars_of(slots):
+        yield f' # {{run_id="{run_id}"}} {value_ms / 1000!r} {end_ms / 1000!r}' if end_ms else ""
+
+
+def _template(column: Column) -> str:
+    """The lines of a histogram with a place for each number, and NUL where the labels go."""
+    name, exemplar = column.family.name, "%s" if column.form is Format.OPENMETRICS else ""
+    bounds = [*(str(float(bound)) for bound in column.family.buckets), "+Inf"]
+    buckets = "".join(f'{name}_bucket{{\0,le="{bound}"}} %d{exemplar}\n' for bound in bounds)
+    return f"{buckets}{name}_count{{\0}} %d\n{name}_sum{{\0}} %r\n"
+
+
+_TEMPLATES = {
+    column: _template(column)
+    for column in columns(LABEL_SET_FAMILIES, Format)
+    if column.family.kind == "histogram"
+}
 
 
 def _counter(family: Family, labels: str, totals: Totals, slots: Counter) -> str:

@@ -1,0 +1,92 @@
+"""Everything of one kind that is exposed, label sets or jobs, rendered and compressed in small groups.
+
+What must stay true: a change costs the rendering of its group, in the columns that are wanted, and nothing
+else; what was put side by side stays side by side, so those that change together should come together.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from exporter.exposition.packing import Packer, Piece, Strip
+from exporter.exposition.render import Column
+from exporter.families import Family
+
+# A workspace, a job's label and, of a label set, its target.
+Key = tuple[str, ...]
+V = TypeVar("V")
+# One text per column; "" where there is nothing to expose.
+Render = Callable[[Key, V, Sequence[Column]], Iterable[str]]
+
+
+class Blocks(Generic[V]):
+    """`group_size`: how many are rendered again for the change of one; smaller groups pack worse."""
+
+    def __init__(self, render: Render[V], group_size: int) -> None:
+        self._render = render
+        self._group_size = group_size
+        self._values: dict[Key, V] = {}
+        self._group_of: dict[Key, int] = {}
+        self._groups: list[list[Key]] = []
+        self._with_room: list[int] = []
+        self._changed: set[int] = set()
+        self._strips: dict[Column, Strip] = {}
+        self._packer = Packer()
+
+    def put(self, values: Mapping[Key, V]) -> None:
+        """Take over new or changed ones; new ones are placed in their order."""
+        for key, value in values.items():
+            self._values[key] = value
+            group = self._group_of.get(key)
+            self._changed.add(self._place(key) if group is None else group)
+
+    def drop(self, keys: Iterable[Key]) -> None:
+        """Expose these no more; ones that are unknown cost nothing."""
+        for key in keys:
+            group = self._group_of.pop(key, None)
+            if group is not None:
+                del self._values[key]
+                self._groups[group].remove(key)
+                self._with_room.append(group)
+                self._changed.add(group)
+
+    def strips(self, columns: Sequence[Column]) -> list[tuple[Column, Strip]]:
+        """These columns as they are now; others are forgotten, and made anew when they are wanted again."""
+        kept = [column for column in columns if column in self._strips]
+        new = [column for column in columns if column not in self._strips]
+        self._strips = {column: self._strips.get(column) or Strip() for column in columns}
+        if kept:
+            self._pack(sorted(self._changed), kept)
+        if new:
+            self._pack(range(len(self._groups)), new)
+        self._changed.clear()
+        return list(self._strips.items())
+
+    def _place(self, key: Key) -> int:
+        """A group with room for a new one."""
+        while self._with_room and len(self._groups[self._with_room[-1]]) >= self._group_size:
+            self._with_room.pop()
+        if not self._with_room:
+            self._with_room.append(len(self._groups))
+            self._groups.append([])
+        group = self._with_room[-1]
+        self._groups[group].append(key)
+        self._group_of[key] = group
+        return group
+
+    def _pack(self, groups: Iterable[int], columns: Sequence[Column]) -> None:
+        pieces: list[dict[int, Piece]] = [{} for _ in columns]
+        strips = [self._strips[column] for column in columns]
+        for group in groups:
+            rendered = [self._render(key, self._values[key], columns) for key in self._groups[group]]
+            texts = zip(*rendered, strict=True) if rendered else ((),) * len(columns)
+            for column, strip, packed, lines in zip(columns, strips, pieces, texts, strict=True):
+                packed[group] = self._packer.pack("".join(lines), _series(column.family, lines), strip[group])
+        for strip, packed in zip(strips, pieces, strict=True):
+            strip.replace(packed)
+
+
+def _series(family: Family, texts: Sequence[str]) -> int:
+    """How many lines these are; those of a histogram need no counting."""
+    if family.kind == "histogram":
+        return (len(family.buckets) + 3) * sum(map(bool, texts))
+    return sum(text.count("\n") for text in texts)
