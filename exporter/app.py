@@ -4,6 +4,7 @@ What must stay true: whatever was begun is ended by `serve`, and within 5 second
 """
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -102,6 +103,8 @@ class _App:
             instruments,
             collect_tasks=settings.collect.tasks,
         )
+        # Totals of thousands of jobs stay; looking through them for cycles would hold up the loop.
+        gc.freeze()
         await ledger.publish_restored()
         started = loop.time()
         reader = Reader(client, ledger, instruments, settings.api.concurrency)

@@ -173,6 +173,7 @@ async def _serve(seed: int, many: int) -> None:
     exporter = _Exporter(seed, many)
     chance = Random(seed)
     gc.collect()
+    gc.freeze()  # as the exporter does with what it restores
     forget_peak()
     while True:
         async with exporter.listening() as address:

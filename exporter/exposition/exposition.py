@@ -7,12 +7,12 @@ costs nothing. `update` and `prepare` take long for many series: callers run the
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from exporter.accounting.records import ActiveGauges, Job, LabelSet
 from exporter.accounting.totals import Totals
 from exporter.exposition.blocks import Blocks
-from exporter.exposition.packing import Packer, Piece, Strip
+from exporter.exposition.packing import Check, Packer, Piece, Strip, checked
 from exporter.exposition.render import Column, columns, heading, render_job, render_totals
 from exporter.exposition.snapshot import EMPTY, Format, Rendering, Snapshot
 from exporter.families import JOB_FAMILIES, LABEL_SET_FAMILIES, Family
@@ -85,9 +85,10 @@ class Exposition:
             *self._label_sets.strips(columns(LABEL_SET_FAMILIES, wanted)),
             *self._jobs.strips(columns(JOB_FAMILIES, wanted)),
         ]
-        renderings = {form: Rendering.of(self._pieces(strips, form)) for form in wanted}
+        renderings = {form: Rendering.of(self._body(strips, form)) for form in wanted}
         # Each format has the same series.
-        self.snapshot = Snapshot(renderings, max(each.series for each in renderings.values()))
+        series = max(rendering.check.series for rendering in renderings.values())
+        self.snapshot = Snapshot(renderings, series)
 
     def _wanted(self) -> list[Format]:
         """The formats to keep ready: those asked for lately, or else the last one."""
@@ -95,11 +96,14 @@ class Exposition:
         since = min(self._clock() - READY_SECONDS, last)
         return [form for form, asked in self._asked.items() if asked >= since]
 
-    def _pieces(self, strips: list[tuple[Column, Strip]], form: Format) -> Iterator[Piece]:
+    def _body(
+        self, strips: list[tuple[Column, Strip]], form: Format
+    ) -> Iterator[tuple[Sequence[Piece], Check]]:
         for column, strip in strips:
-            if column.form in {None, form} and any(piece.size for piece in strip.segments):
-                yield self._heading(column.family, form)
-                yield from strip.segments
+            if column.form in {None, form} and strip.check.size:
+                heading = self._heading(column.family, form)
+                yield [heading], checked([heading])
+                yield strip.pieces, strip.check
 
     def _heading(self, family: Family, form: Format) -> Piece:
         piece = self._headings.get((family, form))

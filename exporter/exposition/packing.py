@@ -7,18 +7,18 @@ is as valid (RFC 1952), but curl, wget and httpx stop after the first. Source: R
 """
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
 
+import msgspec
 from isal import isal_zlib
 
 GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LEVEL = 1  # about 18 times smaller; 0 is faster by half and leaves 12 times
-# So many groups are kept joined: a change in one costs the joining of that many, not of all.
-_GROUPS_PER_SEGMENT = 16
+_GROUPS_PER_CHECK = 16
 
 
-class Piece(NamedTuple):
+# No NamedTuples: of tens of thousands the collector would look at each.
+class Piece(msgspec.Struct, frozen=True, gc=False):
     """Some lines, compressed; `crc` and `size` (bytes) are those of the lines themselves."""
 
     data: bytes
@@ -44,61 +44,75 @@ class Packer:
         plain = lines.encode()
         crc = isal_zlib.crc32(plain)
         # Inflating takes a fifth of compressing.
-        if crc == before.crc and len(plain) == before.size and unpacked(before) == plain:
+        if crc == before.crc and len(plain) == before.size and _unpacked(before) == plain:
             return before
         data = self._compressor.compress(plain) + self._compressor.flush(isal_zlib.Z_FULL_FLUSH)
         return Piece(data, crc, len(plain), series)
 
 
+class Check(msgspec.Struct, frozen=True, gc=False):
+    """What is known of lines without looking at them."""
+
+    crc: int
+    size: int
+    series: int
+
+
 class Strip:
-    """The pieces of one column of the body, one per group, and the same joined in segments."""
+    """The pieces of one column of the body, one per group."""
 
     def __init__(self) -> None:
-        self._pieces: list[Piece] = []
-        self.segments: tuple[Piece, ...] = ()
+        self.pieces: list[Piece] = []
+        # Of so many groups each: a change in one costs the checksum of that many, not of all.
+        self._checks: list[Check] = []
+        self.check = Check(0, 0, 0)
 
     def __getitem__(self, group: int) -> Piece:
-        return self._pieces[group] if group < len(self._pieces) else NOTHING
+        return self.pieces[group] if group < len(self.pieces) else NOTHING
 
     def replace(self, pieces: Mapping[int, Piece]) -> None:
         """Put these pieces, by group, in the place of the ones before."""
         new = {group: piece for group, piece in pieces.items() if piece is not self[group]}
         if not new:
             return
-        self._pieces.extend([NOTHING] * (max(new) + 1 - len(self._pieces)))
+        # Whoever still sends the old list keeps it.
+        self.pieces = self.pieces + [NOTHING] * (max(new) + 1 - len(self.pieces))
         for group, piece in new.items():
-            self._pieces[group] = piece
-        segments = list(self.segments)
-        starts = range(0, len(self._pieces), _GROUPS_PER_SEGMENT)
-        segments.extend([NOTHING] * (len(starts) - len(segments)))
-        for number in {group // _GROUPS_PER_SEGMENT for group in new}:
-            segments[number] = joined(self._pieces[starts[number] : starts[number] + _GROUPS_PER_SEGMENT])
-        self.segments = tuple(segments)
+            self.pieces[group] = piece
+        starts = range(0, len(self.pieces), _GROUPS_PER_CHECK)
+        self._checks.extend([Check(0, 0, 0)] * (len(starts) - len(self._checks)))
+        for number in {group // _GROUPS_PER_CHECK for group in new}:
+            self._checks[number] = checked(self.pieces[starts[number] : starts[number] + _GROUPS_PER_CHECK])
+        self.check = checked(self._checks)
 
 
-def joined(pieces: Sequence[Piece]) -> Piece:
-    """Pieces one after another as one."""
-    return Piece(b"".join([piece.data for piece in pieces]), *checked(pieces))
-
-
-def checked(pieces: Iterable[Piece]) -> tuple[int, int, int]:
-    """Checksum, size and series of pieces one after another."""
+def checked(parts: Iterable[Piece | Check]) -> Check:
+    """What is known of parts one after another."""
     crc = size = series = 0
-    for piece in pieces:
-        if piece.size:
-            crc = isal_zlib.crc32_combine(crc, piece.crc, piece.size)
-            size += piece.size
-            series += piece.series
-    return crc, size, series
+    for part in parts:
+        if part.size:
+            crc = isal_zlib.crc32_combine(crc, part.crc, part.size)
+            size += part.size
+            series += part.series
+    return Check(crc, size, series)
 
 
-def unpacked(piece: Piece) -> bytes:
-    """The lines of a piece."""
+def unpacked(parts: Iterable[bytes], at_most: int) -> Iterator[bytes]:
+    """The lines in the data of whole pieces, however cut, so many bytes at a time."""
+    decompressor = isal_zlib.decompressobj(-isal_zlib.MAX_WBITS)
+    for part in parts:
+        left = part
+        while left:
+            yield decompressor.decompress(left, at_most)
+            left = decompressor.unconsumed_tail
+
+
+def _unpacked(piece: Piece) -> bytes:
     return isal_zlib.decompressobj(-isal_zlib.MAX_WBITS).decompress(piece.data)
 
 
-def ending(own: bytes, crc: int, size: int) -> bytes:
-    """The end of a gzip member whose pieces have this checksum and size: `own`, then the trailer."""
+def ending(own: bytes, check: Check) -> bytes:
+    """The end of a gzip member whose pieces have this check: `own`, then the trailer."""
     compressor = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
-    whole = struct.pack("<II", isal_zlib.crc32(own, crc), (size + len(own)) & 0xFFFFFFFF)
-    return compressor.compress(own) + compressor.flush() + whole
+    trailer = struct.pack("<II", isal_zlib.crc32(own, check.crc), (check.size + len(own)) & 0xFFFFFFFF)
+    return compressor.compress(own) + compressor.flush() + trailer

@@ -4,12 +4,12 @@ The job families come first and may be large; the exporter's own metrics are mad
 A plain body is inflated from the same pieces while it is sent, so it costs no memory.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import chain
 from typing import NamedTuple
 
-from exporter.exposition.packing import GZIP_HEAD, Piece, checked, ending, unpacked
+from exporter.exposition.packing import GZIP_HEAD, Check, Piece, checked, ending, unpacked
 
 # What is sent at a time: large enough to cost few calls, small enough to hold nobody up.
 _PART_BYTES = 256 * 1024
@@ -23,19 +23,17 @@ class Format(Enum):
 
 
 class Rendering(NamedTuple):
-    """The job families in one format: the pieces, and their data joined as it will be sent."""
+    """The job families in one format: compressed, in the parts it will be sent in, and their check."""
 
-    pieces: tuple[Piece, ...]
     parts: tuple[bytes, ...]
-    crc: int
-    size: int
-    series: int
+    check: Check
 
     @classmethod
-    def of(cls, pieces: Iterable[Piece]) -> "Rendering":
-        """These pieces one after another."""
-        whole = tuple(piece for piece in pieces if piece.size)
-        return cls(whole, tuple(_in_parts(piece.data for piece in whole)), *checked(whole))
+    def of(cls, strips: Iterable[tuple[Sequence[Piece], Check]]) -> "Rendering":
+        """Strips of pieces one after another, each with the check of the whole strip."""
+        whole = list(strips)
+        data = (piece.data for pieces, _ in whole for piece in pieces)
+        return cls(tuple(_in_parts(data)), checked(check for _, check in whole))
 
 
 class Body(NamedTuple):
@@ -55,13 +53,13 @@ class Snapshot:
     def gzipped(self, form: Format, own: bytes) -> Body:
         """The body as one gzip member; `own` holds the exporter's own metrics in the same format."""
         rendering = self.renderings[form]
-        parts = (GZIP_HEAD, *rendering.parts, ending(own, rendering.crc, rendering.size))
+        parts = (GZIP_HEAD, *rendering.parts, ending(own, rendering.check))
         return Body(sum(map(len, parts)), parts)
 
     def plain(self, form: Format, own: bytes) -> Body:
         """The body as it is; each part is inflated when it is asked for."""
         rendering = self.renderings[form]
-        return Body(rendering.size + len(own), _in_parts(chain(map(unpacked, rendering.pieces), (own,))))
+        return Body(rendering.check.size + len(own), chain(unpacked(rendering.parts, _PART_BYTES), (own,)))
 
 
 def _in_parts(data: Iterable[bytes]) -> Iterator[bytes]:
