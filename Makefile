@@ -18,7 +18,7 @@ DEV     := $(VENV)/.dev
 .DELETE_ON_ERROR:
 # Two pips in one environment break it; everything slow below is parallel in itself.
 .NOTPARALLEL:
-.PHONY: help demo test lint bench lock clean prometheus
+.PHONY: help demo test lint bench dashboards pictures lock clean prometheus
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
@@ -40,6 +40,13 @@ bench: $(DEV) ## run every executable in benchmarks/
 	        echo "== $$benchmark"; PATH="$(CURDIR)/$(BIN):$$PATH" "$$benchmark" $(ARGS); \
 	    fi; \
 	done
+
+dashboards: $(DEV) ## write the Grafana dashboards' JSON again
+	@$(BIN)/python -m deploy.grafana.build
+
+pictures: $(DEV) prometheus ## draw the dashboards' pictures in docs/ again (minutes)
+	@command -v chromium >/dev/null && command -v pngquant >/dev/null || .ci/apt-install chromium pngquant
+	@$(BIN)/python -m deploy.grafana.pictures
 
 # Keeps the pins that still fit; `make lock ARGS=--upgrade` takes the newest of everything.
 # The three files never disagree: the two smaller ones are constrained by the largest.
