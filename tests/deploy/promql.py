@@ -1,0 +1,103 @@
+"""The words that a PromQL expression may use: the families of the table, and what the rules record.
+
+`unknown_words` is what the rules' and the dashboards' tests ask. It reads expressions with a real parser.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import yaml
+
+from exporter.families import FAMILIES, JOB_LABELS, RUN_LABELS
+
+PROMETHEUS = Path(__file__).parent.parent.parent / "deploy" / "prometheus"
+# The labels that a recorded series has, by its level: what stands before the first colon of its name.
+LEVELS = {
+    "databricks_workspace": {"workspace"},
+    "databricks_target": {"workspace", "effective_performance_target"},
+    "databricks_job": set(JOB_LABELS),
+    "databricks_job_state": {*JOB_LABELS, "state"},
+    "databricks_job_target": set(RUN_LABELS),
+}
+# Beside those of their level.
+RULE_LABELS = {
+    "databricks_job_target:events:total": {"event"},
+    "databricks_job_target:events:new": {"event"},
+    "databricks_job:alert_threshold:override": {"alert"},
+    "databricks_job:alert_threshold:max": {"alert"},
+}
+# What Prometheus itself adds to every scraped series.
+SCRAPE_LABELS = {"job", "instance"}
+
+
+def rules() -> Iterator[dict[str, Any]]:
+    """Every shipped rule."""
+    for path in sorted((PROMETHEUS / "rules").glob("*.yml")):
+        for group in yaml.safe_load(path.read_text())["groups"]:
+            yield from group["rules"]
+
+
+def recorded() -> set[str]:
+    """What the shipped rules record, and the thresholds that a user may."""
+    return {rule["record"] for rule in rules() if "record" in rule} | {"databricks_job:alert_threshold:override"}
+
+
+def vocabulary() -> dict[str, set[str]]:
+    """The labels of every sample that an expression may select, by its name."""
+    known = {"up": set(SCRAPE_LABELS)}
+    for family in FAMILIES:
+        labels = {*family.labels, *SCRAPE_LABELS}
+        if family.kind == "histogram":
+            known[f"{family.name}_bucket"] = {*labels, "le"}
+            known[f"{family.name}_count"] = known[f"{family.name}_sum"] = labels
+        else:
+            known[family.name] = labels
+    for name in recorded():
+        known[name] = LEVELS[name.partition(":")[0]] | RULE_LABELS.get(name, set())
+    return known
+
+
+def nodes(expression: str) -> list[promql_parser.Expr]:
+    """Every node of an expression. Raises ValueError when it can't be parsed."""
+    found: list[promql_parser.Expr] = []
+
+    def visit(node: promql_parser.Expr) -> bool:
+        found.append(node)
+        return True
+
+    promql_parser.walk(promql_parser.parse(expression), visit)
+    return found
+
+
+def selectors(expression: str) -> list[promql_parser.VectorSelector]:
+    return [node for node in nodes(expression) if isinstance(node, promql_parser.VectorSelector)]
+
+
+def grouping_labels(expression: str) -> set[str]:
+    """The labels of by, without, on, ignoring, group_left and group_right."""
+    labels: set[str] = set()
+    for node in nodes(expression):
+        if isinstance(node, promql_parser.AggregateExpr) and node.modifier:
+            labels.update(node.modifier.labels)
+        if isinstance(node, promql_parser.BinaryExpr) and node.modifier:
+            if node.modifier.matching:
+                labels.update(node.modifier.matching.labels)
+            labels.update(node.modifier.group_labels or ())
+    return labels
+
+
+def unknown_words(expression: str, also: Iterable[str] = ()) -> list[str]:
+    """The metrics and labels of an expression that nothing has; `also` are labels that it makes itself."""
+    known, wrong = vocabulary(), []
+    reached = set(also)
+    for selector in selectors(expression):
+        name = str(selector.name)
+        if name not in known:
+            wrong.append(name)
+            continue
+        reached |= known[name]
+        used = {matcher.name for matcher in selector.matchers.matchers}
+        wrong.extend(f"{name}{{{label}}}" for label in sorted(used - known[name]))
+    return wrong + sorted(grouping_labels(expression) - reached)
