@@ -41,7 +41,9 @@ def rules() -> Iterator[dict[str, Any]]:
 
 def recorded() -> set[str]:
     """What the shipped rules record, and the thresholds that a user may."""
-    return {rule["record"] for rule in rules() if "record" in rule} | {"databricks_job:alert_threshold:override"}
+    return {rule["record"] for rule in rules() if "record" in rule} | {
+        "databricks_job:alert_threshold:override"
+    }
 
 
 def vocabulary() -> dict[str, set[str]]:

@@ -1,7 +1,7 @@
 """A real Prometheus and a real Alertmanager on the shipped configuration, in fast motion.
 
-The documented substitution: every duration of the rules and of alertmanager.yml is divided by `SPEED`, and the
-addresses are those of the test. Numbers of seconds inside expressions stay as they are.
+The documented substitution: every duration of the rules and of alertmanager.yml is divided by `SPEED`, and
+the addresses are those of the test. Numbers of seconds inside expressions stay as they are.
 """
 
 import re
@@ -66,9 +66,9 @@ def running(folder: Path, *command: str) -> Iterator[Callable[[], str]]:
 async def address(log: Callable[[], str], what: str) -> str:
     """Where a program says that it listens."""
 
-    async def found() -> str | None:
+    async def found() -> str:
         seen = _LISTENS.search(log())
-        return seen[1] if seen else None
+        return seen[1] if seen else ""
 
     return await wait_for(found, f"{what} listens")
 

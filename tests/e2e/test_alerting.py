@@ -1,4 +1,4 @@
-"""From a run that fails in the workspace to a message at a receiver, with everything real but the workspace."""
+"""From a run that fails in the workspace to a message at a receiver, all real but the workspace."""
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
