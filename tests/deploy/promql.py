@@ -3,7 +3,9 @@
 `unknown_words` is what the rules' and the dashboards' tests ask. It reads expressions with a real parser.
 """
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +34,14 @@ RULE_LABELS = {
 SCRAPE_LABELS = {"job", "instance"}
 
 
-def rules() -> Iterator[dict[str, Any]]:
+@cache
+def rules() -> tuple[dict[str, Any], ...]:
     """Every shipped rule."""
+    found: list[dict[str, Any]] = []
     for path in sorted((PROMETHEUS / "rules").glob("*.yml")):
         for group in yaml.safe_load(path.read_text())["groups"]:
-            yield from group["rules"]
+            found.extend(group["rules"])
+    return tuple(found)
 
 
 def recorded() -> set[str]:
@@ -46,6 +51,7 @@ def recorded() -> set[str]:
     }
 
 
+@cache
 def vocabulary() -> dict[str, set[str]]:
     """The labels of every sample that an expression may select, by its name."""
     known = {"up": set(SCRAPE_LABELS)}
@@ -103,3 +109,55 @@ def unknown_words(expression: str, also: Iterable[str] = ()) -> list[str]:
         used = {matcher.name for matcher in selector.matchers.matchers}
         wrong.extend(f"{name}{{{label}}}" for label in sorted(used - known[name]))
     return wrong + sorted(grouping_labels(expression) - reached)
+
+
+COMPARISONS = {"==", "!=", ">", "<", ">=", "<="}
+
+
+def without_comparisons(expression: str) -> str:
+    """The expression as it would be without thresholds, exceptions (`unless`) and offsets.
+
+    A comparison of two vectors becomes `and`: both sides must still have series that match.
+    """
+    return _loosened(promql_parser.parse(expression))
+
+
+def alternatives(expression: str) -> list[str]:
+    """What the outermost `or`s of an expression choose from, and what `and` demands of them."""
+    return [_loosened(part) for part in _parts(promql_parser.parse(expression))]
+
+
+def _parts(node: promql_parser.Expr) -> list[promql_parser.Expr]:
+    if isinstance(node, promql_parser.ParenExpr):
+        return _parts(node.expr)
+    if isinstance(node, promql_parser.BinaryExpr) and str(node.op) == "or":
+        return _parts(node.lhs) + _parts(node.rhs)
+    if isinstance(node, promql_parser.BinaryExpr) and str(node.op) == "and":
+        return [*_parts(node.lhs), node.rhs]
+    return [node]
+
+
+def _loosened(node: promql_parser.Expr) -> str:
+    match node:
+        case promql_parser.ParenExpr():
+            return f"({_loosened(node.expr)})"
+        case promql_parser.BinaryExpr():
+            return _loosened_operation(node)
+        case promql_parser.AggregateExpr():
+            arguments = [node.param, node.expr] if node.param else [node.expr]
+            return f"{node.op} {node.modifier or ''} ({', '.join(map(_loosened, arguments))})"
+        case promql_parser.Call():
+            return f"{node.func.name}({', '.join(map(_loosened, node.args))})"
+        case _:
+            return re.sub(r" offset \w+$", "", node.prettify().strip())
+
+
+def _loosened_operation(node: promql_parser.BinaryExpr) -> str:
+    left, operation = _loosened(node.lhs), str(node.op)
+    scalar = not selectors(node.rhs.prettify())
+    if operation == "unless" or (operation in COMPARISONS and scalar):
+        return left
+    modifier = str(node.modifier or "")
+    if operation in COMPARISONS:
+        operation, modifier = "and", modifier.partition("group_left")[0]
+    return f"({left}) {operation} {modifier} ({_loosened(node.rhs)})"

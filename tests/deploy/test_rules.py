@@ -56,7 +56,7 @@ def test_the_rules_do_what_their_tests_say(path: Path) -> None:
     run("promtool", "test", "rules", path)
 
 
-@pytest.mark.parametrize("rule", list(rules()), ids=lambda rule: rule.get("alert") or rule["record"])
+@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])
 def test_a_rule_uses_metrics_and_labels_that_exist(rule: dict[str, Any]) -> None:
     assert unknown_words(rule["expr"]) == []
 

@@ -1,0 +1,119 @@
+"""Every expression of the rules has an answer in a real Prometheus that scraped a bit of everything."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from exporter.simulator.faults import Fault, throttled
+from exporter.simulator.runs import Run
+from exporter.simulator.server import SimulatorServer
+from exporter.simulator.workspace import Workspace
+from tests.deploy.promql import LEVELS, RULE_LABELS, alternatives, rules, without_comparisons
+from tests.e2e.conftest import program
+from tests.e2e.monitoring import Prometheus, faster
+from tests.e2e.process import Launcher, wait_for
+
+# A threshold of every job for every alert, as a user might record it.
+OVERRIDABLE = {rule.get("alert") for rule in rules()} | {"DatabricksJobErrorBudgetBurn"}
+OVERRIDES = {
+    "name": "overrides",
+    "interval": "1s",
+    "rules": [
+        {
+            "record": "databricks_job:alert_threshold:override",
+            "expr": "max by (workspace, job_id) (databricks_job_info)",
+            "labels": {"alert": name},
+        }
+        for name in sorted(filter(None, OVERRIDABLE))
+    ],
+}
+
+
+def habits_without_patience(file: str, expression: str) -> str:
+    """Habits that are known at once: without their least number of runs, and of the time that is now."""
+    return without_comparisons(expression) if file == "habits" else expression
+
+
+def busy(workspace: Workspace, jobs: list[int], step: int, failed: list[Run]) -> None:
+    """Let a run of each job end now, as the step chooses, and repair an earlier one that failed."""
+    if step % 5 == 0 and failed:
+        run = failed.pop(0)
+        workspace.repair(run)
+        workspace.finish_repair(run)
+    codes = ("SUCCESS", "SUCCESS", "RUN_EXECUTION_ERROR", "SUCCESS", "CLOUD_FAILURE", "USER_CANCELED")
+    for job in jobs:
+        code = codes[step % len(codes)]
+        target = ("STANDARD", "PERFORMANCE_OPTIMIZED")[step // 2 % 2]
+        run = workspace.finished_run(
+            job, duration=30, queue=5, code=code, target=target, tasks=2, retries=1, setup=4
+        )
+        if code == "RUN_EXECUTION_ERROR":
+            failed.append(run)
+
+
+@pytest.fixture
+async def prometheus(server: SimulatorServer, launch: Launcher, tmp_path: Path) -> AsyncIterator[Prometheus]:
+    """One that has seen everything, after some seconds of it."""
+    program("prometheus")
+    workspace = server.workspace
+    jobs = [workspace.add_job(name) for name in ("one", "two", "three")]
+    for state in ("RUNNING", "QUEUED", "PENDING"):
+        workspace.active_run(jobs[0], start=time.time() - 600, state=state)
+    server.faults.add(Fault(throttled(None), probability=0.2))
+    exporter = await launch.start(server, "--poll.sweep-interval=1s")
+    await exporter.until_ready()
+    with ExitStack() as programs:
+        running = Prometheus(tmp_path, exporter.url.removeprefix("http://"), programs)
+        await running.start(change=habits_without_patience, more_rules=[OVERRIDES])
+        step = 0
+        waiting: list[str] = []
+        failed: list[Run] = []
+
+        async def everything() -> bool:
+            nonlocal step, waiting
+            step += 1
+            busy(workspace, jobs, step, failed)
+            waiting = await silent(running)
+            return step > 20 and not waiting
+
+        try:
+            await wait_for(everything, "every rule records", pause=0.5)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {waiting}") from None
+        yield running
+
+
+async def silent(prometheus: Prometheus) -> list[str]:
+    """The recording rules that have recorded nothing yet."""
+    queries = {f"last_over_time({series(rule)}[10m])" for rule in rules() if "record" in rule}
+    answers = await asyncio.gather(*(prometheus.query(query) for query in sorted(queries)))
+    return [query for query, answer in zip(sorted(queries), answers, strict=True) if not answer]
+
+
+def series(rule: dict[str, object]) -> str:
+    labels = rule.get("labels", {})
+    assert isinstance(labels, dict)
+    matchers = ", ".join(f'{name}="{value}"' for name, value in labels.items())
+    return f"{rule['record']}{{{matchers}}}"
+
+
+async def test_every_rule_has_an_answer(prometheus: Prometheus) -> None:
+    """Every recording rule records, with the labels that its name says; every alert's parts have series."""
+    for rule in rules():
+        await prometheus.query(faster(rule["expr"]))
+        if "record" in rule:
+            found = await prometheus.query(f"last_over_time({series(rule)}[10m])")
+            name = rule["record"]
+            expected = LEVELS[name.partition(":")[0]] | RULE_LABELS.get(name, set())
+            assert {frozenset(each["metric"]) - {"__name__"} for each in found} == {frozenset(expected)}, name
+        else:
+            for part in alternatives(rule["expr"]):
+                query = f"last_over_time(({faster(part)})[10m:500ms])"
+                assert await prometheus.query(query), f"{rule['alert']}: {part}"
+    for group in (await prometheus.get("rules"))["groups"]:
+        for rule in group["rules"]:
+            assert rule["health"] == "ok", f"{rule['name']}: {rule.get('lastError')}"
