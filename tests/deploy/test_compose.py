@@ -1,0 +1,303 @@
+"""The stack to try: no container engine is needed. Prometheus and Alertmanager run as Debian's, with its commands."""
+
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import exporter
+from exporter.settings import Invocation, parse
+from tests.deploy.tools import (
+    DEPLOY,
+    ROOT,
+    image_entrypoint,
+    image_environment,
+    image_port,
+    image_user,
+    image_volume,
+    load,
+)
+from tests.e2e.conftest import program
+from tests.e2e.process import PATIENCE_SECONDS
+
+FILES = ["compose.yaml", "compose.workspace.yaml"]
+STACK: dict[str, Any] = load(DEPLOY / "compose.yaml")
+SERVICES: dict[str, dict[str, Any]] = STACK["services"]
+WORKSPACE: dict[str, Any] = load(DEPLOY / "compose.workspace.yaml")
+CREDENTIALS = {"DATABRICKS_HOST": "adb-123.4.azuredatabricks.net", "DATABRICKS_TOKEN": "made-up"}
+# What one service calls another, and at which port that one listens.
+LISTENS = {"exporter": 9977, "prometheus": 9090, "alertmanager": 9093, "grafana": 3000}
+
+
+def bind_mounts() -> list[tuple[str, Path, str, str]]:
+    """Service, path here, path there and mode of every mounted file or folder."""
+    found = []
+    for name, service in SERVICES.items():
+        for volume in service.get("volumes", []):
+            here, there, *mode = volume.split(":")
+            if here.startswith("."):
+                found.append((name, DEPLOY / here, there, "".join(mode)))
+    return found
+
+
+# --- what is written
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_follows_the_compose_specification(file: str) -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    finished = subprocess.run([*command, DEPLOY / file], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def test_the_stack_is_the_exporter_and_what_draws_and_pages() -> None:
+    assert SERVICES.keys() == LISTENS.keys()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_is_pinned_to_one_version(service: str) -> None:
+    _, _, tag = SERVICES[service]["image"].rpartition(":")
+    assert re.fullmatch(r"v?\d+\.\d+\.\d+", tag)
+
+
+def test_the_exporter_is_built_from_this_checkout_and_never_pulled() -> None:
+    service = SERVICES["exporter"]
+    assert (DEPLOY / service["build"] / "Dockerfile").is_file()
+    assert service["image"] == f"databricks-jobs-exporter:{exporter.__version__}"
+    assert service["pull_policy"] == "build"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_runs_locked_down(service: str) -> None:
+    """Nobody's root, no capability, and nothing to write to but volumes and memory."""
+    settings = SERVICES[service]
+    assert not settings["user"].startswith("0")
+    assert settings["read_only"] is True
+    assert settings["cap_drop"] == ["ALL"]
+    assert settings["security_opt"] == ["no-new-privileges:true"]
+    assert "cap_add" not in settings
+    assert "privileged" not in settings
+
+
+def test_the_exporter_runs_as_the_user_of_its_image() -> None:
+    assert SERVICES["exporter"]["user"] == image_user()
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_port_is_open_on_this_machine_only_and_told_in_the_documents(service: str) -> None:
+    port = LISTENS[service]
+    assert SERVICES[service]["ports"] == [f"127.0.0.1:{port}:{port}"]
+    for document in ("compose.yaml", "README.md"):
+        assert f"http://localhost:{port}" in (DEPLOY / document).read_text()
+
+
+def test_every_mounted_path_exists_and_is_read_only() -> None:
+    assert bind_mounts()
+    missing = [str(here) for _, here, _, _ in bind_mounts() if not here.exists()]
+    assert missing == []
+    assert {mode for *_, mode in bind_mounts()} == {"ro"}
+
+
+def test_every_named_volume_is_declared_and_every_declared_one_is_mounted() -> None:
+    for services, declared in ((SERVICES, STACK["volumes"]), (WORKSPACE["services"], WORKSPACE["volumes"])):
+        mounted = [volume for service in services.values() for volume in service.get("volumes", [])]
+        assert {volume.split(":")[0] for volume in mounted if not volume.startswith(".")} == declared.keys()
+
+
+def test_every_service_tells_its_health_and_waits_for_the_health_of_others() -> None:
+    """The exporter's check is in its image, on the port that its command leaves alone."""
+    assert [name for name, service in SERVICES.items() if "healthcheck" not in service] == ["exporter"]
+    assert image_port() == LISTENS["exporter"]
+    for service in SERVICES.values():
+        for awaited, how in service.get("depends_on", {}).items():
+            assert awaited in SERVICES
+            assert how == {"condition": "service_healthy"}
+
+
+@pytest.mark.parametrize("service", ["prometheus", "alertmanager", "grafana"])
+def test_a_health_check_asks_the_port_that_its_service_listens_on(service: str) -> None:
+    kind, *command = SERVICES[service]["healthcheck"]["test"]
+    assert kind == "CMD"
+    assert any(f"http://127.0.0.1:{LISTENS[service]}" in word for word in command)
+
+
+def test_grafana_shows_without_a_login_and_lets_nobody_change_anything() -> None:
+    environment = SERVICES["grafana"]["environment"]
+    assert environment["GF_AUTH_ANONYMOUS_ENABLED"] == "true"
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+
+
+# --- what the files that are mounted say about each other
+
+
+def mounted(service: str, there: str) -> Path:
+    [found] = [here for name, here, path, _ in bind_mounts() if (name, path) == (service, there)]
+    return found
+
+
+def flag(service: str, name: str) -> str:
+    [value] = [
+        word.removeprefix(f"{name}=") for word in SERVICES[service]["command"] if word.startswith(f"{name}=")
+    ]
+    return str(value)
+
+
+@pytest.mark.parametrize("service", ["prometheus", "alertmanager"])
+def test_a_service_reads_the_configuration_that_is_mounted(service: str) -> None:
+    assert mounted(service, flag(service, "--config.file")).suffix == ".yml"
+
+
+def test_prometheus_scrapes_and_notifies_services_of_the_stack_at_their_ports() -> None:
+    config = load(DEPLOY / "prometheus" / "prometheus.yml")
+    jobs = [*config["scrape_configs"], *config["alerting"]["alertmanagers"]]
+    targets = {target for job in jobs for group in job["static_configs"] for target in group["targets"]}
+    known = {f"{name}:{port}" for name, port in LISTENS.items()} | {f"localhost:{LISTENS['prometheus']}"}
+    assert {"exporter:9977", "alertmanager:9093"} <= targets <= known
+
+
+def test_prometheus_finds_rules_where_they_are_mounted() -> None:
+    config = load(DEPLOY / "prometheus" / "prometheus.yml")
+    folder = Path("/etc/prometheus")
+    for pattern in config["rule_files"]:
+        path = folder / pattern
+        here = mounted("prometheus", str(path.parent))
+        assert list(here.glob(path.name)), f"{pattern} finds nothing in {here}"
+
+
+def test_grafana_reads_data_from_the_prometheus_of_the_stack() -> None:
+    files = (mounted("grafana", "/etc/grafana/provisioning") / "datasources").glob("*.y*ml")
+    sources = [source for file in files for source in load(file)["datasources"]]
+    assert f"http://prometheus:{LISTENS['prometheus']}" in [source.get("url") for source in sources]
+
+
+def test_grafana_reads_dashboards_from_where_they_are_mounted() -> None:
+    files = (mounted("grafana", "/etc/grafana/provisioning") / "dashboards").glob("*.y*ml")
+    paths = {provider["options"]["path"] for file in files for provider in load(file)["providers"]}
+    assert [path for path in paths if list(mounted("grafana", path).rglob("*.json"))] == list(paths) != []
+
+
+# --- the commands, understood by the programs
+
+
+def test_the_exporter_understands_its_command() -> None:
+    invocation = parse(SERVICES["exporter"]["command"], image_environment())
+    assert isinstance(invocation, Invocation)
+    assert invocation.demo
+    assert invocation.settings.web.listen_address.port == LISTENS["exporter"]
+
+
+def test_the_demo_keeps_its_state_in_memory_that_dies_with_the_container() -> None:
+    invocation = parse(SERVICES["exporter"]["command"], image_environment())
+    assert isinstance(invocation, Invocation)
+    path = invocation.settings.state.path
+    assert path is not None
+    assert str(path.parent) in SERVICES["exporter"]["tmpfs"]
+
+
+def test_on_a_real_workspace_the_exporter_keeps_its_state_in_a_volume() -> None:
+    service = WORKSPACE["services"]["exporter"]
+    invocation = parse(service["command"], image_environment() | CREDENTIALS)
+    assert isinstance(invocation, Invocation)
+    assert not invocation.demo
+    path = invocation.settings.state.path
+    assert path is not None
+    [volume] = [volume for volume in service["volumes"] if volume.endswith(f":{path.parent}")]
+    assert volume.partition(":")[0] in WORKSPACE["volumes"]
+    assert str(path.parent) == image_volume()
+
+
+def test_a_real_workspace_and_the_demo_share_no_data() -> None:
+    """Compose puts the project's name before the name of a volume."""
+    assert STACK["name"] != WORKSPACE["name"]
+
+
+def test_the_example_of_credentials_names_every_variable_once_and_git_ignores_the_copy() -> None:
+    [file] = WORKSPACE["services"]["exporter"]["env_file"]
+    example = (DEPLOY / f"{file}.example").read_text()
+    assignments = [line.split("=")[0] for line in example.splitlines() if line and not line.startswith("#")]
+    names = ["DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET"]
+    assert assignments == names
+    ignored = ["git", "check-ignore", "--quiet", f"deploy/{file}"]
+    assert subprocess.run(ignored, cwd=ROOT, check=False).returncode == 0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+@contextmanager
+def started(service: str, binary: str, folder: Path, config: str) -> Iterator[tuple[int, Path]]:
+    """Debian's program with the service's command, its paths in a folder and its port a free one; port and log."""
+    port = free_port()
+    (folder / "config.yml").write_text(config)
+    there = {
+        flag(service, "--config.file"): str(folder / "config.yml"),
+        f"/{service}": str(folder / "data"),
+        f"http://localhost:{LISTENS[service]}": f"http://localhost:{port}",
+    }
+    words = [word.split("=", 1) for word in SERVICES[service]["command"]]
+    arguments = [f"{name}={there.get(value, value)}" for name, value in words]
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [program(binary), *arguments, f"--web.listen-address=127.0.0.1:{port}"],
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield port, log
+    finally:
+        process.kill()
+        process.wait()
+
+
+def until_healthy(service: str, port: int, log: Path) -> None:
+    """Ask as the service's health check does, until it is content."""
+    command = [
+        word.replace(f":{LISTENS[service]}", f":{port}")
+        for word in SERVICES[service]["healthcheck"]["test"][1:]
+    ]
+    binary = program(command[0])
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (asked := subprocess.run([binary, *command[1:]], capture_output=True, check=False)).returncode:
+        assert time.monotonic() < deadline, asked.stderr.decode() + log.read_text()
+        time.sleep(0.1)
+
+
+def test_prometheus_starts_with_its_command_stores_exemplars_and_turns_healthy(tmp_path: Path) -> None:
+    with started("prometheus", "prometheus", tmp_path, "scrape_configs: []\n") as (port, log):
+        until_healthy("prometheus", port, log)
+        assert "in-memory exemplar storage enabled" in log.read_text()
+
+
+def test_alertmanager_starts_with_its_command_and_turns_healthy(tmp_path: Path) -> None:
+    config = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
+    with started("alertmanager", "prometheus-alertmanager", tmp_path, config) as (port, log):
+        until_healthy("alertmanager", port, log)
+
+
+@pytest.mark.parametrize("service", ["prometheus", "alertmanager"])
+def test_a_health_check_fails_when_nobody_listens(service: str) -> None:
+    command = [
+        word.replace(f":{LISTENS[service]}", f":{free_port()}")
+        for word in SERVICES[service]["healthcheck"]["test"][1:]
+    ]
+    finished = subprocess.run([program(command[0]), *command[1:]], capture_output=True, check=False)
+    assert finished.returncode != 0
+
+
+def test_the_entry_point_is_the_exporter_so_a_command_is_flags_alone() -> None:
+    assert image_entrypoint() == ["databricks-jobs-exporter"]
+    assert all(word.startswith("--") for word in SERVICES["exporter"]["command"])
