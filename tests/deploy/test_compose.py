@@ -1,4 +1,4 @@
-"""The stack to try: no container engine is needed. Prometheus and Alertmanager run as Debian's, with its commands."""
+"""The stack to try. No container engine is needed: its commands are run with Debian's programs."""
 
 import re
 import socket
@@ -180,6 +180,15 @@ def test_grafana_reads_data_from_the_prometheus_of_the_stack() -> None:
     assert f"http://prometheus:{LISTENS['prometheus']}" in [source.get("url") for source in sources]
 
 
+def test_every_variable_in_grafanas_provisioning_is_in_its_environment() -> None:
+    """Grafana fills in what it does not know with nothing; a $ of its own is written $$."""
+    files = mounted("grafana", "/etc/grafana/provisioning").rglob("*.y*ml")
+    lines = [line.lstrip() for file in files for line in file.read_text().splitlines()]
+    text = "\n".join(line for line in lines if not line.startswith("#"))
+    named = set(re.findall(r"(?<!\$)\$\{?([A-Z_]+)", text))
+    assert named <= SERVICES["grafana"]["environment"].keys()
+
+
 def test_grafana_reads_dashboards_from_where_they_are_mounted() -> None:
     files = (mounted("grafana", "/etc/grafana/provisioning") / "dashboards").glob("*.y*ml")
     paths = {provider["options"]["path"] for file in files for provider in load(file)["providers"]}
@@ -222,13 +231,31 @@ def test_a_real_workspace_and_the_demo_share_no_data() -> None:
 
 
 def test_the_example_of_credentials_names_every_variable_once_and_git_ignores_the_copy() -> None:
-    [file] = WORKSPACE["services"]["exporter"]["env_file"]
-    example = (DEPLOY / f"{file}.example").read_text()
+    example = (DEPLOY / "workspace.env.example").read_text()
     assignments = [line.split("=")[0] for line in example.splitlines() if line and not line.startswith("#")]
-    names = ["DATABRICKS_HOST", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET"]
-    assert assignments == names
-    ignored = ["git", "check-ignore", "--quiet", f"deploy/{file}"]
+    passed_on = WORKSPACE["services"]["exporter"]["environment"]
+    assert assignments == list(passed_on)
+    for name, value in passed_on.items():
+        assert re.fullmatch(rf"\${{{name}:[?-].*}}", value)
+    ignored = ["git", "check-ignore", "--quiet", "deploy/workspace.env"]
     assert subprocess.run(ignored, cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_exporter_accepts_the_variables_of_the_example_with_one_kind_of_login_left_empty() -> None:
+    lines = (DEPLOY / "workspace.env.example").read_text().splitlines()
+    example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    invocation = parse([], image_environment() | example | {"DATABRICKS_TOKEN": "made-up"})
+    assert isinstance(invocation, Invocation)
+    assert [access.name for access in invocation.workspaces] == [example["DATABRICKS_HOST"]]
+
+
+def test_only_the_exporter_gets_credentials() -> None:
+    secret = {"DATABRICKS_TOKEN", "DATABRICKS_CLIENT_ID", "DATABRICKS_CLIENT_SECRET"}
+    services = [*SERVICES.items(), *WORKSPACE["services"].items()]
+    assert {name for name, service in services if secret & service.get("environment", {}).keys()} == {
+        "exporter"
+    }
+    assert not any("env_file" in service for _, service in services)
 
 
 def free_port() -> int:
@@ -239,7 +266,7 @@ def free_port() -> int:
 
 @contextmanager
 def started(service: str, binary: str, folder: Path, config: str) -> Iterator[tuple[int, Path]]:
-    """Debian's program with the service's command, its paths in a folder and its port a free one; port and log."""
+    """Debian's program with the service's command, on a free port, its paths in a folder; port and log."""
     port = free_port()
     (folder / "config.yml").write_text(config)
     there = {
