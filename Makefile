@@ -19,6 +19,7 @@ DEV     := $(VENV)/.dev
 # Two pips in one environment break it; everything slow below is parallel in itself.
 .NOTPARALLEL:
 .PHONY: help demo test lint bench dashboards pictures lock clean prometheus
+.PHONY: help demo test lint bench manifests lock clean prometheus deploy-tools
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
@@ -26,7 +27,7 @@ help: ## list the targets
 demo: $(RUNTIME) ## start the exporter on a simulated workspace, no account needed
 	@$(BIN)/python -m exporter --demo $(ARGS)
 
-test: prometheus lint ## every check: linters, types, tests
+test: prometheus deploy-tools lint ## every check: linters, types, tests
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(DEV) ## style and types
@@ -47,6 +48,8 @@ dashboards: $(DEV) ## write the Grafana dashboards' JSON again
 pictures: $(DEV) prometheus ## draw the dashboards' pictures in docs/ again (minutes)
 	@command -v chromium >/dev/null && command -v pngquant >/dev/null || .ci/apt-install chromium pngquant
 	@$(BIN)/python -m deploy.grafana.pictures
+manifests: $(DEV) ## write what Kubernetes needs of the rules and dashboards again
+	@$(BIN)/python -m deploy.kubernetes.build
 
 # Keeps the pins that still fit; `make lock ARGS=--upgrade` takes the newest of everything.
 # The three files never disagree: the two smaller ones are constrained by the largest.
@@ -93,3 +96,13 @@ prometheus:
 	[ -z "$$missing" ] || .ci/apt-install prometheus prometheus-alertmanager curl || { \
 	    echo "!!! NOT TESTED with Prometheus and Alertmanager: missing$$missing !!!" >&2; \
 	    [ "$$REQUIRE_PROMETHEUS" != 1 ]; }
+
+# The kustomization is built by kubectl and the unit is read by systemd-analyze; the rest is as above, with
+# REQUIRE_DEPLOY_TOOLS=1. Debian 12's kubectl is too old for components: the tests say so.
+deploy-tools:
+	@for program in kubectl systemd-analyze; do \
+	    command -v $$program >/dev/null || missing="$$missing $$program"; \
+	done; \
+	[ -z "$$missing" ] || .ci/apt-install kubernetes-client systemd || { \
+	    echo "!!! NOT TESTED with kubectl and systemd: missing$$missing !!!" >&2; \
+	    [ "$$REQUIRE_DEPLOY_TOOLS" != 1 ]; }

@@ -121,10 +121,11 @@ def test_make_demo_installs_with_hashes_and_starts_from_the_checkout() -> None:
     assert "-m exporter --demo --poll.interval 1s" in commands
 
 
-def test_ci_runs_make_test_and_demands_prometheus() -> None:
+def test_ci_runs_make_test_and_demands_every_program() -> None:
     script = ROOT / ".ci" / "run"
     lines = script.read_text().splitlines()
-    assert {"set -euo pipefail", "export REQUIRE_PROMETHEUS=1", "make test"} <= set(lines)
+    demands = {"export REQUIRE_PROMETHEUS=1", "export REQUIRE_DEPLOY_TOOLS=1"}
+    assert {"set -euo pipefail", "make test", *demands} <= set(lines)
 
 
 @pytest.mark.parametrize("script", ["run", "apt-install"])
