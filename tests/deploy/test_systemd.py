@@ -69,6 +69,11 @@ def test_systemd_finds_the_unit_locked_in() -> None:
     assert "Overall exposure level" in finished.stdout
 
 
+def test_the_exporter_still_sees_when_the_machine_booted() -> None:
+    """prometheus-client gives no process_* metrics without the boot time in /proc/stat."""
+    assert values("ProcSubset") == []
+
+
 def test_the_unit_starts_the_console_script_with_flags_that_the_exporter_knows() -> None:
     command, *arguments = shlex.split(one("ExecStart"))
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
