@@ -1,19 +1,15 @@
-"""The stack to try. No container engine is needed: its commands are run with Debian's programs."""
+"""The stack to try, as it is written. No container engine is needed."""
 
 import re
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import exporter
 from exporter.settings import Invocation, parse
+from tests.deploy.stack import LISTENS, SERVICES, STACK, WORKSPACE, bind_mounts, flag, mounted
 from tests.deploy.tools import (
     DEPLOY,
     ROOT,
@@ -24,27 +20,9 @@ from tests.deploy.tools import (
     image_volume,
     load,
 )
-from tests.e2e.conftest import program
-from tests.e2e.process import PATIENCE_SECONDS
 
 FILES = ["compose.yaml", "compose.workspace.yaml"]
-STACK: dict[str, Any] = load(DEPLOY / "compose.yaml")
-SERVICES: dict[str, dict[str, Any]] = STACK["services"]
-WORKSPACE: dict[str, Any] = load(DEPLOY / "compose.workspace.yaml")
 CREDENTIALS = {"DATABRICKS_HOST": "adb-123.4.azuredatabricks.net", "DATABRICKS_TOKEN": "made-up"}
-# What one service calls another, and at which port that one listens.
-LISTENS = {"exporter": 9977, "prometheus": 9090, "alertmanager": 9093, "grafana": 3000}
-
-
-def bind_mounts() -> list[tuple[str, Path, str, str]]:
-    """Service, path here, path there and mode of every mounted file or folder."""
-    found = []
-    for name, service in SERVICES.items():
-        for volume in service.get("volumes", []):
-            here, there, *mode = volume.split(":")
-            if here.startswith("."):
-                found.append((name, DEPLOY / here, there, "".join(mode)))
-    return found
 
 
 # --- what is written
@@ -138,18 +116,6 @@ def test_grafana_shows_without_a_login_and_lets_nobody_change_anything() -> None
 
 
 # --- what the files that are mounted say about each other
-
-
-def mounted(service: str, there: str) -> Path:
-    [found] = [here for name, here, path, _ in bind_mounts() if (name, path) == (service, there)]
-    return found
-
-
-def flag(service: str, name: str) -> str:
-    [value] = [
-        word.removeprefix(f"{name}=") for word in SERVICES[service]["command"] if word.startswith(f"{name}=")
-    ]
-    return str(value)
 
 
 @pytest.mark.parametrize("service", ["prometheus", "alertmanager"])
@@ -256,73 +222,6 @@ def test_only_the_exporter_gets_credentials() -> None:
         "exporter"
     }
     assert not any("env_file" in service for _, service in services)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
-
-
-@contextmanager
-def started(service: str, binary: str, folder: Path, config: str) -> Iterator[tuple[int, Path]]:
-    """Debian's program with the service's command, on a free port, its paths in a folder; port and log."""
-    port = free_port()
-    (folder / "config.yml").write_text(config)
-    there = {
-        flag(service, "--config.file"): str(folder / "config.yml"),
-        f"/{service}": str(folder / "data"),
-        f"http://localhost:{LISTENS[service]}": f"http://localhost:{port}",
-    }
-    words = [word.split("=", 1) for word in SERVICES[service]["command"]]
-    arguments = [f"{name}={there.get(value, value)}" for name, value in words]
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [program(binary), *arguments, f"--web.listen-address=127.0.0.1:{port}"],
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        yield port, log
-    finally:
-        process.kill()
-        process.wait()
-
-
-def until_healthy(service: str, port: int, log: Path) -> None:
-    """Ask as the service's health check does, until it is content."""
-    command = [
-        word.replace(f":{LISTENS[service]}", f":{port}")
-        for word in SERVICES[service]["healthcheck"]["test"][1:]
-    ]
-    binary = program(command[0])
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while (asked := subprocess.run([binary, *command[1:]], capture_output=True, check=False)).returncode:
-        assert time.monotonic() < deadline, asked.stderr.decode() + log.read_text()
-        time.sleep(0.1)
-
-
-def test_prometheus_starts_with_its_command_stores_exemplars_and_turns_healthy(tmp_path: Path) -> None:
-    with started("prometheus", "prometheus", tmp_path, "scrape_configs: []\n") as (port, log):
-        until_healthy("prometheus", port, log)
-        assert "in-memory exemplar storage enabled" in log.read_text()
-
-
-def test_alertmanager_starts_with_its_command_and_turns_healthy(tmp_path: Path) -> None:
-    config = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
-    with started("alertmanager", "prometheus-alertmanager", tmp_path, config) as (port, log):
-        until_healthy("alertmanager", port, log)
-
-
-@pytest.mark.parametrize("service", ["prometheus", "alertmanager"])
-def test_a_health_check_fails_when_nobody_listens(service: str) -> None:
-    command = [
-        word.replace(f":{LISTENS[service]}", f":{free_port()}")
-        for word in SERVICES[service]["healthcheck"]["test"][1:]
-    ]
-    finished = subprocess.run([program(command[0]), *command[1:]], capture_output=True, check=False)
-    assert finished.returncode != 0
 
 
 def test_the_entry_point_is_the_exporter_so_a_command_is_flags_alone() -> None:

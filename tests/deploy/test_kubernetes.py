@@ -1,11 +1,6 @@
-"""The kustomization, built by kubectl and checked against the schemas of Kubernetes. No cluster is needed."""
+"""The base and the example overlay: checked against the schemas of Kubernetes, the image and the exporter."""
 
-import re
-import subprocess
-from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import msgspec
@@ -13,70 +8,23 @@ import pytest
 import yaml
 
 import exporter
-from deploy.kubernetes import build as generator
-from exporter.settings import HEALTHY_PATH, READY_PATH, Invocation, all_settings, parse
-from tests.deploy.operator_models import operator_resource
-from tests.deploy.tools import (
-    DEPLOY,
-    image_environment,
-    image_port,
-    image_user,
-    image_volume,
-    program,
-    untested,
+from exporter.settings import HEALTHY_PATH, READY_PATH, all_settings
+from tests.deploy.kustomized import (
+    BASE,
+    EXAMPLE,
+    built,
+    config_map,
+    container,
+    invocation,
+    one,
+    pod,
+    pod_labels,
 )
-from tests.e2e.conftest import program as prometheus_program
+from tests.deploy.tools import DEPLOY, image_environment, image_port, image_user, image_volume
 
-BASE = DEPLOY / "kubernetes" / "base"
-EXAMPLE = DEPLOY / "kubernetes" / "overlays" / "example"
 # The oldest with a restricted pod security standard that is final, and the newest whose schema is installed.
 VERSIONS = ["1.25", kubernetes_validate.latest_version()]
-CREDENTIALS = {"DATABRICKS_CLIENT_ID": "made-up", "DATABRICKS_CLIENT_SECRET": "made-up"}
 CREDENTIALS_SECRET = "databricks-jobs-exporter-credentials"
-Resource = dict[str, Any]
-
-
-@cache
-def kubectl() -> str:
-    """A kubectl whose kustomize knows components: from 1.21 on, so not the one of Debian 12."""
-    path = program("kubectl", "kubernetes-client, from Debian 13 on")
-    told = subprocess.run([path, "version", "--client"], capture_output=True, text=True, check=True).stdout
-    version = re.search(r"(?:Client Version: v|GitVersion:\"v)(\d+)\.(\d+)", told)
-    assert version is not None, told
-    if (int(version[1]), int(version[2])) < (1, 21):
-        untested(f"kubectl {version[1]}.{version[2]} knows no kustomize components, 1.21 does")
-    return path
-
-
-@cache
-def built(folder: Path) -> tuple[Resource, ...]:
-    """Every resource that `kubectl apply -k` would send."""
-    finished = subprocess.run([kubectl(), "kustomize", folder], capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
-    return tuple(yaml.safe_load_all(finished.stdout))
-
-
-def one(kind: str, folder: Path = BASE) -> Any:
-    [resource] = [resource for resource in built(folder) if resource["kind"] == kind]
-    return resource
-
-
-def pod(folder: Path = BASE) -> Any:
-    return one("StatefulSet", folder)["spec"]["template"]["spec"]
-
-
-def container(folder: Path = BASE) -> Any:
-    [only] = pod(folder)["containers"]
-    return only
-
-
-def config_map(prefix: str, folder: Path = BASE) -> Any:
-    [found] = [
-        resource
-        for resource in built(folder)
-        if resource["kind"] == "ConfigMap" and resource["metadata"]["name"].startswith(prefix)
-    ]
-    return found
 
 
 # --- valid for Kubernetes
@@ -88,22 +36,6 @@ def test_every_resource_of_kubernetes_follows_its_schema(folder: Path, version: 
     for resource in built(folder):
         if "monitoring.coreos.com" not in resource["apiVersion"]:
             kubernetes_validate.validate(resource, version, strict=True)
-
-
-def test_every_resource_of_the_operator_is_as_it_wants_them() -> None:
-    own = [resource for resource in built(EXAMPLE) if "monitoring.coreos.com" in resource["apiVersion"]]
-    assert {resource["kind"] for resource in own} == {"ServiceMonitor", "PrometheusRule"}
-    for resource in own:
-        operator_resource(resource)
-
-
-@pytest.mark.parametrize("wrong", [{"endpoint": []}, {"endpoints": []}])
-def test_the_operators_resources_are_refused_when_a_field_is_unknown_or_empty(
-    wrong: Mapping[str, Any],
-) -> None:
-    resource = one("ServiceMonitor", EXAMPLE)
-    with pytest.raises(msgspec.ValidationError):
-        operator_resource(resource | {"spec": resource["spec"] | wrong})
 
 
 def test_no_resource_is_too_large_for_a_plain_apply() -> None:
@@ -201,11 +133,6 @@ def test_scrapes_may_come_in_and_only_dns_and_https_go_out() -> None:
 # --- wired to each other and to the exporter
 
 
-def pod_labels(folder: Path = BASE) -> dict[str, str]:
-    labels: dict[str, str] = one("StatefulSet", folder)["spec"]["template"]["metadata"]["labels"]
-    return labels
-
-
 @pytest.mark.parametrize("folder", [BASE, EXAMPLE], ids=["base", "example"])
 def test_every_selector_selects_the_pod_and_the_service_governs_it(folder: Path) -> None:
     stateful_set, service = one("StatefulSet", folder), one("Service", folder)
@@ -238,23 +165,6 @@ def test_a_pod_that_is_not_ready_yet_is_scraped() -> None:
 def test_the_image_is_of_this_version() -> None:
     assert container()["image"] == f"databricks-jobs-exporter:{exporter.__version__}"
     assert container(EXAMPLE)["image"].endswith(f"/databricks-jobs-exporter:{exporter.__version__}")
-
-
-def invocation(folder: Path = BASE) -> Invocation:
-    """What the exporter makes of the container's arguments, variables and settings file."""
-    settings = config_map("databricks-jobs-exporter-settings", folder)
-    [mount] = [mount for mount in container(folder)["volumeMounts"] if mount["name"] == "settings"]
-    [argument] = container(folder)["args"]
-    [(name, text)] = settings["data"].items()
-    assert argument == f"--config.file={mount['mountPath']}/{name}"
-    assert pod(folder)["volumes"] == [
-        {"name": "settings", "configMap": {"name": settings["metadata"]["name"]}}
-    ]
-    assert (BASE / name).read_text(encoding="utf-8") == text
-    workspace = config_map("databricks-jobs-exporter-workspace", folder)["data"]
-    read = parse([f"--config.file={BASE / name}"], image_environment() | CREDENTIALS | workspace)
-    assert isinstance(read, Invocation)
-    return read
 
 
 def test_the_exporter_accepts_the_settings_file() -> None:
@@ -295,64 +205,3 @@ def test_the_example_puts_everything_into_its_namespace_and_chooses_a_storage_cl
     assert namespace in (DEPLOY / "README.md").read_text()
     [claim] = one("StatefulSet", EXAMPLE)["spec"]["volumeClaimTemplates"]
     assert claim["spec"]["storageClassName"]
-
-
-# --- the component for the operator
-
-
-def test_the_service_monitor_finds_the_service_and_its_port() -> None:
-    spec = one("ServiceMonitor", EXAMPLE)["spec"]
-    service = one("Service", EXAMPLE)
-    assert spec["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    [endpoint] = spec["endpoints"]
-    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
-    assert endpoint["path"] == invocation().settings.web.telemetry_path
-
-
-def test_no_other_service_is_found_by_the_service_monitor() -> None:
-    assert [resource["kind"] for resource in built(EXAMPLE)].count("Service") == 1
-
-
-def test_both_ways_to_run_prometheus_give_the_scrape_job_one_name() -> None:
-    """Rules and dashboards may name it."""
-    [endpoint] = one("ServiceMonitor", EXAMPLE)["spec"]["endpoints"]
-    [relabeling] = endpoint["relabelings"]
-    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
-    [name] = [
-        job["job_name"]
-        for job in config["scrape_configs"]
-        if f"exporter:{image_port()}" in str(job["static_configs"])
-    ]
-    assert (relabeling["targetLabel"], relabeling["replacement"]) == ("job", name)
-
-
-def test_what_is_generated_is_up_to_date() -> None:
-    """`python -m deploy.kubernetes.build` writes it."""
-    assert generator.main(["--check"]) == 0
-
-
-def test_promtool_accepts_the_rules_of_the_resource(tmp_path: Path) -> None:
-    rules = tmp_path / "rules.yml"
-    rules.write_text(yaml.safe_dump(one("PrometheusRule", EXAMPLE)["spec"]))
-    command = [prometheus_program("promtool"), "check", "rules", str(rules)]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-
-
-def test_every_rule_of_every_file_is_in_the_resource() -> None:
-    files = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
-    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
-    assert groups
-    assert one("PrometheusRule", EXAMPLE)["spec"]["groups"] == groups
-
-
-def test_every_dashboard_is_in_a_config_map_that_grafanas_sidecar_finds() -> None:
-    files = {path.name: path.read_text() for path in (DEPLOY / "grafana" / "dashboards").glob("*.json")}
-    assert files
-    maps = [
-        resource
-        for resource in built(EXAMPLE)
-        if resource["kind"] == "ConfigMap" and resource["metadata"]["labels"].get("grafana_dashboard") == "1"
-    ]
-    assert {name: text for found in maps for name, text in found["data"].items()} == files
-    assert len(maps) == len(files)
