@@ -18,8 +18,7 @@ DEV     := $(VENV)/.dev
 .DELETE_ON_ERROR:
 # Two pips in one environment break it; everything slow below is parallel in itself.
 .NOTPARALLEL:
-.PHONY: help demo test lint bench dashboards pictures lock clean prometheus
-.PHONY: help demo test lint bench manifests lock clean prometheus deploy-tools
+.PHONY: help demo test lint bench dashboards pictures manifests lock clean prometheus deploy-tools
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
@@ -48,6 +47,7 @@ dashboards: $(DEV) ## write the Grafana dashboards' JSON again
 pictures: $(DEV) prometheus ## draw the dashboards' pictures in docs/ again (minutes)
 	@command -v chromium >/dev/null && command -v pngquant >/dev/null || .ci/apt-install chromium pngquant
 	@$(BIN)/python -m deploy.grafana.pictures
+
 manifests: $(DEV) ## write what Kubernetes needs of the rules and dashboards again
 	@$(BIN)/python -m deploy.kubernetes.build
 
