@@ -1,5 +1,6 @@
-"""Job and task totals as the exposition takes them, made up by hypothesis or by hand."""
+"""Job and task totals as the exposition takes them, made up by hypothesis or by hand, and what it serves."""
 
+import zlib
 from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from exporter.accounting.durations import Phases
 from exporter.accounting.records import ActiveGauges, Job, LabelSet, LastRun, LastSuccess
 from exporter.accounting.totals import COUNTERS, HISTOGRAMS, SEEDED, Totals
 from exporter.exposition.exposition import Exposition
+from exporter.exposition.snapshot import Body, Format, Snapshot
 from exporter.families import RESULTS
 from exporter.instruments import Instruments
 
@@ -88,3 +90,33 @@ def exposed(
     exposition = Exposition(Instruments())
     exposition.update(workspace, totals, jobs or {})
     return exposition
+
+
+def snapshot_in(exposition: Exposition, form: Format) -> Snapshot:
+    """What a scrape in this format gets."""
+    return exposition.ready(form) or exposition.prepare(form)
+
+
+def sent(body: Body) -> bytes:
+    """Every byte of a body, as many as it says."""
+    whole = b"".join(body.parts)
+    assert len(whole) == body.length
+    return whole
+
+
+def plain(exposition: Exposition, form: Format, own: bytes = b"") -> bytes:
+    return sent(snapshot_in(exposition, form).plain(form, own))
+
+
+def packed(exposition: Exposition, form: Format, own: bytes = b"") -> bytes:
+    return sent(snapshot_in(exposition, form).gzipped(form, own))
+
+
+def unpacked(body: bytes) -> bytes:
+    """The content of one gzip member, as curl and wget read it: checked, and with nothing behind it."""
+    reader = zlib.decompressobj(wbits=31)
+    content = reader.decompress(body)
+    assert reader.eof, "the checksum and the size are there and right"
+    assert reader.unused_data == b""
+    assert reader.unconsumed_tail == b""
+    return content

@@ -24,6 +24,8 @@ from tests.exposition import (
     job_labels,
     jobs,
     observed,
+    plain,
+    sent,
     texts,
     words,
 )
@@ -36,7 +38,7 @@ unhurried = settings(deadline=None, max_examples=60, suppress_health_check=list(
 
 
 def parsed(exposition: Exposition, form: Format) -> list[Metric]:
-    text = b"".join(exposition.snapshot.plain(form, EOF[form])).decode()
+    text = plain(exposition, form, EOF[form]).decode()
     if form is Format.TEXT:
         return list(parse_text(text))
     return list(parse_openmetrics(text))  # type: ignore[no-untyped-call]
@@ -151,14 +153,14 @@ def test_jobs_are_read_back_as_they_are(
 def test_what_is_rendered_again_is_what_is_new(
     label_sets: dict[tuple[str, str], Observed], data: st.DataObject
 ) -> None:
-    """Updates in parts, in any order, end in the same bytes as one update with everything."""
+    """Updates in parts, in any order, end in the same samples as one update with everything."""
     totals = {labels: what.totals() for labels, what in label_sets.items()}
     whole = exposed("w", totals)
     parts = exposed("w", {})
     for labels in data.draw(st.permutations(list(totals))):
         parts.update("w", {labels: label_sets[labels].totals()}, {})
     for form in Format:
-        assert parts.snapshot.plain(form, b"") == whole.snapshot.plain(form, b"")
+        assert samples(parsed(parts, form)) == samples(parsed(whole, form))
 
 
 def one(**fields: object) -> Observed:
@@ -166,7 +168,7 @@ def one(**fields: object) -> Observed:
 
 
 def text_of(exposition: Exposition) -> str:
-    return b"".join(exposition.snapshot.plain(Format.TEXT, b"")).decode()
+    return plain(exposition, Format.TEXT).decode()
 
 
 def test_first_failures_are_visible() -> None:
@@ -195,7 +197,7 @@ def test_a_result_outside_the_seeded_ones_appears_when_it_happens() -> None:
 
 def test_a_family_without_samples_is_absent() -> None:
     """Neither HELP nor TYPE is written for what has no series."""
-    assert EMPTY.plain(Format.TEXT, b"") == [b""]
+    assert sent(EMPTY.plain(Format.TEXT, b"")) == b""
     assert text_of(exposed("w", {("7", "NONE"): Totals()}, {"SUBMIT_RUN": (Job(), None)})) == ""
     what = one(values={"databricks_job_run_queue_duration_seconds": [0]})
     text = text_of(exposed("w", {("7", "NONE"): what.totals()}))

@@ -2,36 +2,25 @@
 
 import asyncio
 import shutil
-import zlib
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.accounting.records import ActiveGauges, Job
-from exporter.accounting.totals import Totals
+from exporter.accounting.records import Job
 from exporter.exposition.exposition import Exposition
-from exporter.exposition.snapshot import EMPTY, Format, Snapshot
-from exporter.families import FAMILIES, JOB_INFO, RUNS
+from exporter.exposition.packing import Packer
+from exporter.exposition.snapshot import EMPTY, Format, Rendering, Snapshot
+from exporter.families import JOB_INFO, RUNS
 from exporter.instruments import Instruments
 from exporter.settings import Settings
 from exporter.web import WebServer
-from tests.exposition import Observed, exposed
+from tests.exposition import Observed, exposed, packed, plain, sent, unpacked
 
 own_bytes = st.binary(max_size=200)
-contents = st.lists(st.tuples(st.sampled_from(FAMILIES), st.binary(max_size=300)), max_size=5).map(tuple)
+lines = st.lists(st.tuples(st.text(max_size=100), st.integers(0, 9)), max_size=5)
 # A busy machine is no reason to fail.
 unhurried = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
-
-
-def unpacked(body: bytes) -> bytes:
-    """The content of one gzip member, as curl and wget read it: checked, and with nothing behind it."""
-    reader = zlib.decompressobj(wbits=31)
-    plain = reader.decompress(body)
-    assert reader.eof, "the checksum and the size are there and right"
-    assert reader.unused_data == b""
-    assert reader.unconsumed_tail == b""
-    return plain
 
 
 def many_jobs(count: int) -> Exposition:
@@ -45,30 +34,35 @@ def many_jobs(count: int) -> Exposition:
 
 @pytest.mark.parametrize("form", Format)
 @unhurried
-@given(contents, own_bytes, own_bytes)
+@given(lines, own_bytes, own_bytes)
 def test_a_gzip_body_is_one_member_with_the_plain_body_in_it(
-    form: Format, families: tuple[tuple[object, bytes], ...], own: bytes, later: bytes
+    form: Format, contents: list[tuple[str, int]], own: bytes, later: bytes
 ) -> None:
     """However often and with whatever own metrics it is asked for, the packed body is the plain one."""
-    snapshot = Snapshot(families, 0)  # type: ignore[arg-type]  # mypy forgets the element type in .map(tuple)
+    packer = Packer()
+    rendering = Rendering.of([packer.pack(text, series) for text, series in contents])
+    snapshot = Snapshot({form: rendering}, rendering.series)
+    jobs = "".join(text for text, _ in contents).encode()
     for metrics in (own, later, b""):
-        assert unpacked(b"".join(snapshot.gzipped(form, metrics))) == b"".join(snapshot.plain(form, metrics))
+        assert sent(snapshot.plain(form, metrics)) == jobs + metrics
+        assert unpacked(sent(snapshot.gzipped(form, metrics))) == jobs + metrics
 
 
 def test_a_large_body_is_packed_whole() -> None:
-    """Several megabytes come out as they went in, and much smaller."""
-    snapshot = many_jobs(5_000).snapshot
-    plain = b"".join(snapshot.plain(Format.TEXT, b"own 1\n"))
-    packed = b"".join(snapshot.gzipped(Format.TEXT, b"own 1\n"))
-    assert len(plain) > 2_000_000
-    assert unpacked(packed) == plain
-    assert len(packed) < len(plain) / 8
+    """Several megabytes come out as they went in, in parts, and much smaller."""
+    exposition = many_jobs(5_000)
+    whole = plain(exposition, Format.TEXT, b"own 1\n")
+    gzip = packed(exposition, Format.TEXT, b"own 1\n")
+    assert len(whole) > 2_000_000
+    assert unpacked(gzip) == whole
+    assert len(gzip) < len(whole) / 8
+    assert len(list(exposition.snapshot.plain(Format.TEXT, b"").parts)) > 5
 
 
 def test_the_formats_differ_in_the_names_of_counters_only() -> None:
-    """OpenMetrics announces a counter without `_total`; the samples are the same bytes."""
-    snapshot = many_jobs(3).snapshot
-    text, openmetrics = (b"".join(snapshot.plain(form, b"")).decode() for form in Format)
+    """OpenMetrics announces a counter without `_total`; the samples without exemplars are the same bytes."""
+    exposition = many_jobs(3)
+    text, openmetrics = (plain(exposition, form).decode() for form in Format)
     assert f"# TYPE {RUNS.name} counter\n" in text
     assert f"# TYPE {RUNS.name.removesuffix('_total')} counter\n" in openmetrics
     assert f"# TYPE {JOB_INFO.name} gauge\n" in openmetrics
@@ -77,35 +71,18 @@ def test_the_formats_differ_in_the_names_of_counters_only() -> None:
 
 def test_the_own_metrics_come_last() -> None:
     """What is made at the scrape follows the job families, as OpenMetrics' end mark must."""
-    assert EMPTY.plain(Format.OPENMETRICS, b"# EOF\n") == [b"# EOF\n"]
-    assert b"".join(many_jobs(1).snapshot.plain(Format.OPENMETRICS, b"# EOF\n")).endswith(b"} 1\n# EOF\n")
+    assert sent(EMPTY.plain(Format.OPENMETRICS, b"# EOF\n")) == b"# EOF\n"
+    assert plain(many_jobs(1), Format.OPENMETRICS, b"# EOF\n").endswith(b"} 1\n# EOF\n")
 
 
-def test_what_is_packed_already_stays_packed_after_a_commit() -> None:
-    """Who asked for gzip once does not wait for the packing of later snapshots; nobody else's is made."""
-    exposition = many_jobs(2)
-    before = exposition.snapshot
-    assert not before.has_deflated(Format.TEXT)
-    before.gzipped(Format.TEXT, b"")
-    exposition.update("adb-1.2.test", {}, {"1": (Job(name="renamed"), None)})
-    after = exposition.snapshot
-    assert after is not before
-    assert (after.has_deflated(Format.TEXT), after.has_deflated(Format.OPENMETRICS)) == (True, False)
-    assert b'job_name="renamed"' in unpacked(b"".join(after.gzipped(Format.TEXT, b"")))
-
-
-def test_a_snapshot_in_use_never_changes() -> None:
-    """A scrape that began before a commit ends with what it began with."""
-    exposition = many_jobs(2)
-    snapshot = exposition.snapshot
-    before = snapshot.plain(Format.TEXT, b"")
-    exposition.update(
-        "adb-1.2.test",
-        {("1", "STANDARD"): Totals()},
-        {"1": (Job(), ActiveGauges({"RUNNING": (1, 1)}, {}))},
-    )
-    assert snapshot.plain(Format.TEXT, b"") == before
-    assert exposition.snapshot.plain(Format.TEXT, b"") != before
+@pytest.mark.parametrize("form", Format)
+def test_before_the_first_update_there_is_an_empty_body(form: Format) -> None:
+    """A scrape before any poll gets the own metrics alone, packed or not, without a wait."""
+    snapshot = Exposition(Instruments()).ready(form)
+    assert snapshot is not None
+    assert sent(snapshot.plain(form, b"own 1\n")) == b"own 1\n"
+    assert unpacked(sent(snapshot.gzipped(form, b"own 1\n"))) == b"own 1\n"
+    assert unpacked(sent(snapshot.gzipped(form, b""))) == b""
 
 
 def test_the_exporter_says_how_many_series_it_serves() -> None:
@@ -138,7 +115,7 @@ async def test_curl_reads_a_packed_body_to_its_end(accept: str) -> None:
             assert curl.returncode == 0
             bodies.append(output)
     form = Format.OPENMETRICS if "openmetrics" in accept else Format.TEXT
-    jobs = b"".join(exposition.snapshot.plain(form, b""))
+    jobs = plain(exposition, form)
     assert all(body.startswith(jobs) for body in bodies)
     own = [body.removeprefix(jobs).decode() for body in bodies]
     assert all("\ndatabricks_exporter_build_info{" in text for text in own)
