@@ -27,6 +27,7 @@ class Blocks(Generic[V]):
         self._values: dict[Key, V] = {}
         self._group_of: dict[Key, int] = {}
         self._groups: list[list[Key]] = []
+        # Each group that is not full, once.
         self._with_room: list[int] = []
         self._changed: set[int] = set()
         self._strips: dict[Column, Strip] = {}
@@ -45,8 +46,9 @@ class Blocks(Generic[V]):
             group = self._group_of.pop(key, None)
             if group is not None:
                 del self._values[key]
+                if len(self._groups[group]) == self._group_size:
+                    self._with_room.append(group)
                 self._groups[group].remove(key)
-                self._with_room.append(group)
                 self._changed.add(group)
 
     def strips(self, columns: Sequence[Column]) -> list[tuple[Column, Strip]]:
@@ -63,13 +65,13 @@ class Blocks(Generic[V]):
 
     def _place(self, key: Key) -> int:
         """A group with room for a new one."""
-        while self._with_room and len(self._groups[self._with_room[-1]]) >= self._group_size:
-            self._with_room.pop()
         if not self._with_room:
             self._with_room.append(len(self._groups))
             self._groups.append([])
         group = self._with_room[-1]
         self._groups[group].append(key)
+        if len(self._groups[group]) == self._group_size:
+            self._with_room.pop()
         self._group_of[key] = group
         return group
 
