@@ -55,13 +55,15 @@ class Blocks(Generic[V]):
         """These columns as they are now; others are forgotten, and made anew when they are wanted again."""
         kept = [column for column in columns if column in self._strips]
         new = [column for column in columns if column not in self._strips]
-        self._strips = {column: self._strips.get(column) or Strip() for column in columns}
+        # They are taken over together at the end: where a rendering fails, the next one makes up for it.
+        strips = {column: self._strips.get(column) or Strip() for column in columns}
         if kept:
-            self._pack(sorted(self._changed), kept)
+            self._pack(sorted(self._changed), {column: strips[column] for column in kept})
         if new:
-            self._pack(range(len(self._groups)), new)
+            self._pack(range(len(self._groups)), {column: strips[column] for column in new})
+        self._strips = strips
         self._changed.clear()
-        return list(self._strips.items())
+        return list(strips.items())
 
     def _place(self, key: Key) -> int:
         """A group with room for a new one."""
@@ -75,9 +77,9 @@ class Blocks(Generic[V]):
         self._group_of[key] = group
         return group
 
-    def _pack(self, groups: Iterable[int], columns: Sequence[Column]) -> None:
+    def _pack(self, groups: Iterable[int], into: Mapping[Column, Strip]) -> None:
+        columns, strips = list(into), list(into.values())
         pieces: list[dict[int, Piece]] = [{} for _ in columns]
-        strips = [self._strips[column] for column in columns]
         for group in groups:
             rendered = [self._render(key, self._values[key], columns) for key in self._groups[group]]
             texts = zip(*rendered, strict=True) if rendered else ((),) * len(columns)
