@@ -5,6 +5,7 @@ with; what has not changed is neither rendered nor compressed again; a format th
 costs nothing. `update` and `prepare` take long for many series: callers run them in a thread.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -38,7 +39,8 @@ class Exposition:
         self._headings: dict[tuple[Family, Format], Piece] = {}
         self._one_at_a_time = threading.Lock()
         # When each format was last asked for. OpenMetrics is what Prometheus will ask for.
-        self._asked: dict[Format, float] = {Format.OPENMETRICS: clock()}
+        # No key is ever added, so that a thread may look through it meanwhile.
+        self._asked = dict.fromkeys(Format, -math.inf) | {Format.OPENMETRICS: clock()}
 
     def update(
         self,
@@ -76,6 +78,7 @@ class Exposition:
         """The newest snapshot, made ready for this format."""
         with self._one_at_a_time:
             if form not in self.snapshot.renderings:
+                self._asked[form] = self._clock()
                 self._publish()
             return self.snapshot
 

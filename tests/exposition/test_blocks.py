@@ -1,4 +1,4 @@
-"""What a change costs: its group is rendered and packed again, in the columns that are wanted, nothing else."""
+"""What a change costs: its group is rendered and packed again, in the columns wanted, and nothing else."""
 
 from collections.abc import Iterable, Sequence
 
