@@ -51,13 +51,13 @@ class Exposition:
         gone_jobs: Collection[str] = (),
     ) -> None:
         """Render what has changed in a workspace and serve it from now on."""
-        began = time.perf_counter()
 
         def newest_first(label: str) -> tuple[float, str]:
             job, _ = jobs.get(label, (None, None))
             return (-job.last_run.end_ms if job and job.last_run else 0.0, label)
 
         with self._one_at_a_time:
+            began = time.perf_counter()
             self._label_sets.drop((workspace, *label_set) for label_set in gone_label_sets)
             self._jobs.drop((workspace, label) for label in gone_jobs)
             # Jobs that run often are found side by side: little is rendered again for them.
@@ -65,8 +65,8 @@ class Exposition:
             self._label_sets.put({(workspace, *label_set): totals[label_set] for label_set in label_sets})
             self._jobs.put({(workspace, label): jobs[label] for label in sorted(jobs, key=newest_first)})
             self._publish()
-        self._instruments.series.set(self.snapshot.series)
-        self._instruments.render_duration.set(time.perf_counter() - began)
+            self._instruments.series.set(self.snapshot.series)
+            self._instruments.render_duration.set(time.perf_counter() - began)
 
     def ready(self, form: Format) -> Snapshot | None:
         """The newest snapshot if it can be served in this format; it will be kept ready in it."""
