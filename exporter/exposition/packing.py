@@ -101,10 +101,13 @@ def unpacked(parts: Iterable[bytes], at_most: int) -> Iterator[bytes]:
     """The lines in the data of whole pieces, however cut, so many bytes at a time."""
     decompressor = isal_zlib.decompressobj(-isal_zlib.MAX_WBITS)
     for part in parts:
-        left = part
-        while left:
-            yield decompressor.decompress(left, at_most)
+        left, lines = part, b""
+        # With all data taken in there may still be lines to come out.
+        while left or len(lines) == at_most:
+            lines = decompressor.decompress(left, at_most)
             left = decompressor.unconsumed_tail
+            if lines:
+                yield lines
 
 
 def _unpacked(piece: Piece) -> bytes:

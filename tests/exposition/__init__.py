@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from exporter.accounting.durations import Phases
 from exporter.accounting.records import ActiveGauges, Job, LabelSet, LastRun, LastSuccess
 from exporter.accounting.totals import COUNTERS, HISTOGRAMS, SEEDED, Totals
+from exporter.exposition import packing
 from exporter.exposition.exposition import Exposition
+from exporter.exposition.packing import Piece
 from exporter.exposition.snapshot import Body, Format, Snapshot
 from exporter.families import RESULTS
 from exporter.instruments import Instruments
@@ -110,6 +112,11 @@ def plain(exposition: Exposition, form: Format, own: bytes = b"") -> bytes:
 
 def packed(exposition: Exposition, form: Format, own: bytes = b"") -> bytes:
     return sent(snapshot_in(exposition, form).gzipped(form, own))
+
+
+def lines_of(piece: Piece) -> bytes:
+    """The lines of a piece."""
+    return b"".join(packing.unpacked([piece.data], 2**16))
 
 
 def unpacked(body: bytes) -> bytes:

@@ -7,10 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.exposition.blocks import Blocks, Key
-from exporter.exposition.packing import Piece, Strip, unpacked
+from exporter.exposition.packing import Piece, Strip
 from exporter.exposition.render import Column
 from exporter.exposition.snapshot import Format
 from exporter.families import LAST_ID, LAST_START, RUN_DURATION
+from tests.exposition import lines_of
 
 GROUP_SIZE = 3
 START, ID = Column(LAST_START, None), Column(LAST_ID, None)
@@ -52,7 +53,7 @@ def pieces(blocks: Blocks[int], column: Column) -> list[Piece]:
 
 
 def text(strip: Strip) -> str:
-    return b"".join(map(unpacked, strip.segments)).decode()
+    return b"".join(map(lines_of, strip.pieces)).decode()
 
 
 def test_each_is_rendered_once_at_first() -> None:
@@ -78,9 +79,9 @@ def test_nothing_is_rendered_where_nothing_changed() -> None:
     """The same columns again, or a drop of what is not there, cost no rendering."""
     blocks, rendering = filled(9)
     rendering.seen()
-    before = [strip.segments for _, strip in blocks.strips(BOTH)]
+    before = [strip.pieces for _, strip in blocks.strips(BOTH)]
     blocks.drop([("9",), ("x", "y")])
-    after = [strip.segments for _, strip in blocks.strips(BOTH)]
+    after = [strip.pieces for _, strip in blocks.strips(BOTH)]
     assert rendering.seen() == []
     assert all(new is old for new, old in zip(after, before, strict=True))
 
@@ -184,4 +185,4 @@ def test_any_history_keeps_the_books(
     for column, strip in blocks.strips(BOTH):
         lines = sorted(f"{column.family.name} {key} {value}" for key, value in final.items() if value >= 0)
         assert sorted(text(strip).splitlines()) == lines
-        assert sum(piece.series for piece in strip.segments) == len(lines)
+        assert sum(piece.series for piece in strip.pieces) == len(lines)

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from exporter.exposition.packing import (
     GZIP_HEAD,
     NOTHING,
+    Check,
     Packer,
     Piece,
     Strip,
     checked,
     ending,
-    joined,
     unpacked,
 )
+from tests.exposition import lines_of
 from tests.exposition import unpacked as inflated
 
 # A busy machine is no reason to fail.
@@ -27,8 +28,7 @@ texts = st.text(max_size=50) | st.builds(
 
 
 def member(pieces: list[Piece], own: bytes) -> bytes:
-    crc, size, _ = checked(pieces)
-    return b"".join([GZIP_HEAD, *(piece.data for piece in pieces), ending(own, crc, size)])
+    return b"".join([GZIP_HEAD, *(piece.data for piece in pieces), ending(own, checked(pieces))])
 
 
 @unhurried
@@ -41,19 +41,24 @@ def test_pieces_in_any_order_inflate_to_their_lines(some: list[str], own: bytes,
     wanted = "".join(some[number] for number in order).encode() + own
     assert inflated(member([pieces[number] for number in order], own)) == wanted
     for piece, text in zip(pieces, some, strict=True):
-        assert unpacked(piece) == text.encode()
+        assert lines_of(piece) == text.encode()
         assert (piece.crc, piece.size) == (zlib.crc32(text.encode()), len(text.encode()))
 
 
 @unhurried
-@given(st.lists(texts, max_size=8))
-def test_joined_pieces_are_one_piece(some: list[str]) -> None:
-    """Data, checksum, size and series of several together are those of their lines together."""
+@given(st.lists(texts, max_size=8), st.integers(1, 500), st.integers(1, 3000))
+def test_what_is_sent_inflates_to_the_lines_however_it_is_cut(
+    some: list[str], part: int, at_most: int
+) -> None:
+    """Data of several pieces, cut anywhere, comes out in bits of at most so many bytes, with one check."""
     packer = Packer()
-    whole = joined([packer.pack(text, 2) for text in some])
+    pieces = [packer.pack(text, 2) for text in some]
     plain = "".join(some).encode()
-    assert unpacked(whole) == plain
-    assert whole[1:] == (zlib.crc32(plain), len(plain), 2 * sum(map(bool, some)))
+    data = b"".join(piece.data for piece in pieces)
+    bits = list(unpacked((data[at : at + part] for at in range(0, len(data), part)), at_most))
+    assert b"".join(bits) == plain
+    assert max(map(len, bits), default=0) <= at_most
+    assert checked(pieces) == Check(zlib.crc32(plain), len(plain), 2 * sum(map(bool, some)))
 
 
 def test_the_same_lines_are_the_piece_before() -> None:
@@ -61,7 +66,7 @@ def test_the_same_lines_are_the_piece_before() -> None:
     packer = Packer()
     before = packer.pack("a 1\n", 1)
     assert packer.pack("a 1\n", 1, before) is before
-    assert unpacked(packer.pack("a 2\n", 1, before)) == b"a 2\n"
+    assert lines_of(packer.pack("a 2\n", 1, before)) == b"a 2\n"
     assert packer.pack("", 0, before) is NOTHING
     assert packer.pack("", 0) is NOTHING
 
@@ -71,7 +76,7 @@ def test_lines_with_the_same_checksum_are_told_apart() -> None:
     one, other = "plumless", "buckeroo"
     assert zlib.crc32(one.encode()) == zlib.crc32(other.encode())
     packer = Packer()
-    assert unpacked(packer.pack(other, 1, packer.pack(one, 1))) == other.encode()
+    assert lines_of(packer.pack(other, 1, packer.pack(one, 1))) == other.encode()
 
 
 def test_a_packer_lasts() -> None:
@@ -80,30 +85,30 @@ def test_a_packer_lasts() -> None:
     first = packer.pack("a line of the body 1\n" * 50_000, 1)
     for number in range(200):
         piece = packer.pack(f"a line of the body {number}\n" * 50_000, 1)
-    assert unpacked(piece) == b"a line of the body 199\n" * 50_000
-    assert inflated(member([piece, first, piece], b"")) == unpacked(piece) + unpacked(first) + unpacked(piece)
+    assert lines_of(piece) == b"a line of the body 199\n" * 50_000
+    assert inflated(member([piece, first, piece], b"")) == lines_of(piece) + lines_of(first) + lines_of(piece)
 
 
 @pytest.mark.parametrize("groups", [[0], [15], [16], [40], [0, 15, 16, 17, 40]])
-def test_a_strip_joins_again_only_the_segment_of_a_change(groups: list[int]) -> None:
-    """Of three segments of 16 groups, those without a new piece stay the very same."""
+def test_a_strip_keeps_its_check_by_the_pieces_that_change(groups: list[int]) -> None:
+    """Whichever groups get a new piece, the check is that of all lines, and the other pieces stay."""
     packer, strip = Packer(), Strip()
     strip.replace({group: packer.pack(f"{group} 1\n", 1) for group in range(41)})
-    before = strip.segments
-    assert len(before) == 3
+    before = strip.pieces
     strip.replace({group: packer.pack(f"{group} 2\n", 1) for group in groups})
-    changed = [new is not old for new, old in zip(strip.segments, before, strict=True)]
-    assert changed == [number in {group // 16 for group in groups} for number in range(3)]
-    lines = b"".join(map(unpacked, strip.segments)).decode().splitlines()
-    assert lines == [f"{group} {2 if group in groups else 1}" for group in range(41)]
+    changed = {group for group in range(41) if strip.pieces[group] is not before[group]}
+    assert changed == set(groups)
+    plain = "".join(f"{group} {2 if group in groups else 1}\n" for group in range(41)).encode()
+    assert b"".join(map(lines_of, strip.pieces)) == plain
+    assert strip.check == Check(zlib.crc32(plain), len(plain), 41)
 
 
 def test_a_strip_that_gets_what_it_has_stays_as_it_is() -> None:
-    """The same pieces again, or none where there was none, make no new segments."""
+    """The same pieces again, or none where there was none, make nothing new."""
     packer, strip = Packer(), Strip()
     pieces = {0: packer.pack("a 1\n", 1), 3: packer.pack("b 1\n", 1)}
     strip.replace(pieces)
-    before = strip.segments
+    before = strip.pieces
     strip.replace(pieces)
     strip.replace({1: NOTHING, 99: NOTHING})
-    assert strip.segments is before
+    assert strip.pieces is before

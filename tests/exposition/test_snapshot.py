@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from exporter.accounting.records import Job
 from exporter.exposition.exposition import Exposition
-from exporter.exposition.packing import Packer
+from exporter.exposition.packing import Packer, checked
 from exporter.exposition.snapshot import EMPTY, Format, Rendering, Snapshot
 from exporter.families import JOB_INFO, RUNS
 from exporter.instruments import Instruments
@@ -40,8 +40,9 @@ def test_a_gzip_body_is_one_member_with_the_plain_body_in_it(
 ) -> None:
     """However often and with whatever own metrics it is asked for, the packed body is the plain one."""
     packer = Packer()
-    rendering = Rendering.of([packer.pack(text, series) for text, series in contents])
-    snapshot = Snapshot({form: rendering}, rendering.series)
+    pieces = [packer.pack(text, series) for text, series in contents]
+    rendering = Rendering.of([(pieces, checked(pieces))])
+    snapshot = Snapshot({form: rendering}, rendering.check.series)
     jobs = "".join(text for text, _ in contents).encode()
     for metrics in (own, later, b""):
         assert sent(snapshot.plain(form, metrics)) == jobs + metrics
