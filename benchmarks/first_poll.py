@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """What a first poll costs: the exporter counts a day of runs, beside the official SDK only reading them.
 
-Three kinds of process, so that nobody's work is on another's bill: the simulated workspace, the exporter as
-it is shipped (settled, committed, rendered, ready), and a program that lists the same runs with
-`databricks-sdk` and does nothing with them. CPU time and peak memory are whole processes, imports included.
+Four kinds of process, so that nobody's work is on another's bill: the simulated workspace, the exporter as it
+is shipped (settled, committed, rendered, ready), its client alone, which shows what of that is fetching and
+decoding, and a program that lists the same runs with `databricks-sdk` and does nothing with them. CPU time
+and peak memory are of whole processes, imports included.
 """
 
 import argparse
@@ -115,6 +116,50 @@ def read_with_sdk(url: str, start_time_from: int) -> None:
     sys.stdin.read()
 
 
+# --- the exporter's own client, in its own process
+
+
+def read_with_client(url: str, start_time_from: int) -> None:
+    """List every run with its tasks in slices of time, as a first poll does, and keep nothing."""
+    import asyncio  # noqa: PLC0415
+
+    from pydantic import SecretStr  # noqa: PLC0415
+
+    from exporter.instruments import Instruments, WorkspaceInstruments  # noqa: PLC0415
+    from exporter.polling.lookback import cut  # noqa: PLC0415
+    from exporter.settings import ApiSettings, PersonalToken, WorkspaceAccess  # noqa: PLC0415
+    from exporter.simulator.credentials import DEFAULT_TOKEN  # noqa: PLC0415
+    from exporter.workspace.client import WorkspaceClient  # noqa: PLC0415
+    from exporter.workspace.limits import Lane  # noqa: PLC0415
+
+    api = ApiSettings(rate=1e6)
+    access = WorkspaceAccess(url, "benchmark", PersonalToken(SecretStr(DEFAULT_TOKEN)))
+    instruments = WorkspaceInstruments(Instruments(), access.name, HOUR_SECONDS)
+    start_up = _cpu_seconds(os.getpid())
+
+    async def read() -> set[int]:
+        async with WorkspaceClient(access, api, instruments, str) as client:
+            lane = Lane.within(HOUR_SECONDS)
+
+            async def read_slice(from_ms: int, to_ms: int) -> set[int]:
+                pages = client.list_runs(
+                    lane,
+                    completed_only="true",
+                    expand_tasks="true",
+                    start_time_from=from_ms,
+                    start_time_to=to_ms,
+                )
+                return {run.run_id async for page in pages for run in page.runs}
+
+            now_ms = round(time.time() * 1000)
+            slices = cut(start_time_from, now_ms, api.concurrency)
+            return set().union(*await asyncio.gather(*(read_slice(*each) for each in slices)))
+
+    count = len(asyncio.run(read()))
+    _say(runs=count, cpu=_cpu_seconds(os.getpid()), start_up=start_up, peak=_peak_mb(os.getpid()))
+    sys.stdin.read()
+
+
 # --- what the kernel says of a process
 
 
@@ -166,13 +211,13 @@ def _said(stream: IO[str] | None, key: str) -> dict[str, Any]:
     raise SystemExit("a process of the benchmark ended before its time")
 
 
-def _measure_sdk(url: str, runs: int) -> Cost:
+def _measure_reader(kind: str, url: str, runs: int) -> Cost:
     began = time.perf_counter()
     from_ms = round((time.time() - LOOKBACK_SECONDS) * 1000)
-    with _child(__file__, "sdk", url, str(from_ms)) as process:
+    with _child(__file__, kind, url, str(from_ms)) as process:
         told = _said(process.stdout, "runs")
         seconds = time.perf_counter() - began
-    assert told["runs"] == runs, f"the SDK read {told['runs']} of {runs} runs"
+    assert told["runs"] == runs, f"the {kind} read {told['runs']} of {runs} runs"
     return Cost(seconds, told["cpu"], told["start_up"], told["peak"])
 
 
@@ -223,18 +268,23 @@ def _median(costs: list[Cost]) -> Cost:
     return Cost(*(median(column) for column in zip(*costs, strict=True)))
 
 
-def _report(runs: int, ours: Cost, sdk: Cost) -> str:
+def _report(runs: int, ours: Cost, client: Cost, sdk: Cost) -> str:
     ratio = sdk.cpu_seconds / ours.cpu_seconds
-    rows = [
-        ("runs per second", runs / ours.seconds, runs / sdk.seconds),
-        ("runs per CPU second", runs / ours.cpu_seconds, runs / sdk.cpu_seconds),
-        ("CPU seconds", ours.cpu_seconds, sdk.cpu_seconds),
-        ("of which start-up", ours.start_up_cpu_seconds, sdk.start_up_cpu_seconds),
-        ("peak memory, MB", ours.peak_mb, sdk.peak_mb),
+    names = ("runs per second", "runs per CPU second", "CPU seconds", "of which start-up", "peak memory, MB")
+    columns = [
+        (
+            runs / cost.seconds,
+            runs / cost.cpu_seconds,
+            cost.cpu_seconds,
+            cost.start_up_cpu_seconds,
+            cost.peak_mb,
+        )
+        for cost in (ours, client, sdk)
     ]
+    rows = zip(names, *columns, strict=True)
     table = [
-        f"{'median':<22}{'exporter':>12}{'SDK':>12}{'ratio':>9}",
-        *(f"{name:<22}{one:>12,.1f}{other:>12,.1f}{one / other:>9.2f}" for name, one, other in rows),
+        f"{'median':<22}{'exporter':>12}{'its client':>12}{'SDK':>12}{'exporter / SDK':>16}",
+        *(f"{name:<22}{a:>12,.1f}{b:>12,.1f}{c:>12,.1f}{a / c:>16.2f}" for name, a, b, c in rows),
     ]
     speed, memory = _verdict(good=ratio >= TARGET_RATIO), _verdict(good=ours.peak_mb < TARGET_MB)
     targets = [
@@ -250,22 +300,24 @@ def _verdict(*, good: bool) -> str:
 
 
 def benchmark(runs: int, jobs: int, rounds: int, seed: int) -> None:
-    """Measure both, in turns, and print the table."""
+    """Measure all, in turns, and print the table."""
     with _child(__file__, "workspace", str(runs), str(jobs), str(seed)) as simulator:
         workspace = _said(simulator.stdout, "url")
         url = workspace["url"]
         print(f"first poll of {runs:,} runs with {workspace['tasks']:,} tasks, {jobs} jobs, {rounds} rounds")
         ours: list[Cost] = []
+        client: list[Cost] = []
         sdk: list[Cost] = []
         for number in range(1, rounds + 1):
             ours.append(_measure_exporter(url, runs))
-            sdk.append(_measure_sdk(url, runs))
-            print(
-                f"round {number}: exporter {ours[-1].cpu_seconds:.2f} CPU s in {ours[-1].seconds:.1f} s, "
-                f"SDK {sdk[-1].cpu_seconds:.2f} CPU s in {sdk[-1].seconds:.1f} s",
-                flush=True,
+            client.append(_measure_reader("client", url, runs))
+            sdk.append(_measure_reader("sdk", url, runs))
+            each = {"exporter": ours[-1], "its client": client[-1], "SDK": sdk[-1]}
+            said = (
+                f"{name} {cost.cpu_seconds:.2f} CPU s in {cost.seconds:.1f} s" for name, cost in each.items()
             )
-    print(_report(runs, _median(ours), _median(sdk)))
+            print(f"round {number}: {', '.join(said)}", flush=True)
+    print(_report(runs, _median(ours), _median(client), _median(sdk)))
 
 
 def main() -> None:
@@ -273,6 +325,8 @@ def main() -> None:
     match sys.argv[1:]:
         case ["workspace", runs, jobs, seed]:
             serve_workspace(int(runs), int(jobs), int(seed))
+        case ["client", url, start_time_from]:
+            read_with_client(url, int(start_time_from))
         case ["sdk", url, start_time_from]:
             read_with_sdk(url, int(start_time_from))
         case arguments:

@@ -16,7 +16,7 @@ from exporter.polling.reading import Read, Reader, in_time, side_by_side
 from exporter.workspace.limits import Lane
 
 # After so many pages (25 runs each) a slice is committed as far as it is read, and goes on shorter.
-PAGES_PER_COMMIT = 10
+PAGES_PER_COMMIT = 4
 
 Slice = tuple[int, int]
 
