@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from exporter.accounting.tracker import job_label
+from exporter.accounting.labels import job_label
 from exporter.app import accessible
 from exporter.instruments import Instruments, WorkspaceInstruments
 from exporter.polling.reading import in_time

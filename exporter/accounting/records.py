@@ -81,8 +81,21 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     slices: tuple[tuple[int, int], ...] = ()
 
 
+class Gone(NamedTuple):
+    """Label sets and jobs, by their labels, that have been idle for too long and are dropped."""
+
+    label_sets: frozenset[LabelSet] = frozenset()
+    jobs: frozenset[str] = frozenset()
+
+
 class Changes(NamedTuple):
-    """What one observation changes. Applied to memory only after it has been committed."""
+    """What one observation changes. Applied to memory only after it has been committed.
+
+    `now_ms`: when it was made; every label set in `totals` has had a run then.
+    `limited`: ids of jobs that were counted under OTHER, because there was no room for series of their own.
+    `series`: by how many there are more or fewer of them, without those of active runs.
+    `executed`: labels that have their first run that executed, and with it most of their series.
+    """
 
     settled: dict[int, Settled]
     totals: dict[LabelSet, Totals]
@@ -93,11 +106,22 @@ class Changes(NamedTuple):
     newly_settled: int
     runs_counted: int
     runs_lost: int
+    now_ms: int = 0
+    gone: Gone = Gone()
+    limited: frozenset[str] = frozenset()
+    series: int = 0
+    executed: frozenset[str] = frozenset()
 
     def is_empty(self) -> bool:
         """Whether there is nothing to commit."""
         return self.progress is None and not (
-            self.settled or self.totals or self.jobs or self.active or self.no_longer_active
+            self.settled
+            or self.totals
+            or self.jobs
+            or self.active
+            or self.no_longer_active
+            or self.gone.label_sets
+            or self.gone.jobs
         )
 
 

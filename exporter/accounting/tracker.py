@@ -5,16 +5,20 @@ whatever order; a run is settled only from an answer that says it has finished; 
 `apply`, which the caller runs after the changes are committed.
 """
 
+import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from exporter.accounting import durations, outcomes
+from exporter.accounting import durations, idle, outcomes
+from exporter.accounting.budget import Room, SeriesCount, executed, more_series, whole_job
+from exporter.accounting.labels import NO_TARGET, OTHER, is_one_off, job_label
 from exporter.accounting.records import (
     ActiveGauges,
     ActiveRun,
     Changes,
+    Gone,
     Job,
     LabelSet,
     LastRun,
@@ -41,8 +45,8 @@ from exporter.families import (
 )
 from exporter.workspace.models import Run, Task
 
-NO_TARGET = "NONE"
-_JOB_RUN = frozenset({"JOB_RUN", "", None})
+# So many ids of limited jobs are remembered, to be told apart; more are counted under OTHER all the same.
+LIMITED_REMEMBERED = 100_000
 _SKIPPED = RESULTS.index("SKIPPED")
 
 _RUN_DURATION = HISTOGRAMS[RUN_DURATION.name]
@@ -88,34 +92,33 @@ def merged(observations: Sequence[Observation]) -> Observation:
     )
 
 
-def job_label(run: Run) -> str:
-    """The value of `job_id`: one-off runs get a new id each and are counted under their run type."""
-    return str(run.job_id) if run.run_type in _JOB_RUN else str(run.run_type)
-
-
-def is_one_off(label: str) -> bool:
-    """Whether a `job_id` label is a run type."""
-    return not label.lstrip("-").isdigit()
-
-
 class Tracker:
     """The memory of one workspace: totals, jobs, active runs and how far it has been read."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  it is all that is remembered, each part by its name
         self,
         *,
         progress: Progress | None = None,
         active: Mapping[int, ActiveRun] | None = None,
         jobs: Mapping[str, Job] | None = None,
         totals: Mapping[LabelSet, Totals] | None = None,
+        last_ms: Mapping[LabelSet, int] | None = None,
         collect_tasks: bool = True,
+        idle_ms: int = 0,
     ) -> None:
+        """`last_ms`: when each label set last had a run. `idle_ms`: how long it stays without, 0 for ever."""
         self.progress = progress
         self.active: dict[int, ActiveRun] = dict(active or {})
         self.jobs: dict[str, Job] = dict(jobs or {})
         self.totals: dict[LabelSet, Totals] = dict(totals or {})
+        self.last_ms: dict[LabelSet, int] = dict(last_ms or {})
+        # The jobs that are counted under OTHER, and when that was last so.
+        self.limited: dict[str, int] = {}
         self.names: Mapping[int, str] = {}
         self.collect_tasks = collect_tasks
+        self.idle_ms = idle_ms
+        self.whole_job = whole_job(collect_tasks=collect_tasks)
+        self._series = SeriesCount()
 
     def needs_details(self, run: Run, known: Mapping[int, Settled]) -> bool:
         """Whether a finished item of a list must be fetched by `runs/get` before it can be observed."""
@@ -135,9 +138,15 @@ class Tracker:
         observation: Observation,
         known: Mapping[int, Settled],
         progress: Progress | None = None,
+        *,
+        now_ms: int = 0,
+        room: float = math.inf,
     ) -> Changes:
-        """What an observation changes, given what is settled already of the runs in it."""
-        draft = _Draft(self, known, progress)
+        """What an observation changes, given what is settled already of the runs in it.
+
+        `room`: how many series more there may be; new jobs that it is too small for count under OTHER.
+        """
+        draft = _Draft(self, known, progress, now_ms, room)
         for run in _latest(observation.finished):
             draft.finish(run)
         for run in observation.active:
@@ -147,12 +156,16 @@ class Tracker:
     def rename(self, names: Mapping[int, str]) -> Changes:
         """What a new list of job names changes."""
         self.names = names
-        draft = _Draft(self, {}, None)
+        draft = _Draft(self, {}, None, 0, math.inf)
         for label, job in self.jobs.items():
             name = None if is_one_off(label) else names.get(int(label))
             if name is not None and (name != job.name or not job.named_by_list):
                 draft.jobs[label] = Job(job.target, name, True, job.last_run, job.last_success)
         return draft.changes(Observation())
+
+    def charge(self) -> int:
+        """How many series this workspace takes up of the budget. Slow the first time."""
+        return self._series.charge(self.totals, self.jobs, self.active_gauges(), self.whole_job)
 
     def active_gauges(self) -> dict[str, ActiveGauges]:
         """The active runs of every job that has any, by its label."""
@@ -173,15 +186,46 @@ class Tracker:
         for run_id in changes.no_longer_active:
             self.active.pop(run_id, None)
         self.active.update(changes.active)
+        self.last_ms.update(dict.fromkeys(changes.totals, changes.now_ms))
+        self._drop(changes.gone)
+        self._note_limited(changes)
+        self._series.apply(changes)
         if changes.progress is not None:
             self.progress = changes.progress
+
+    def _drop(self, gone: Gone) -> None:
+        for label_set in gone.label_sets:
+            del self.totals[label_set], self.last_ms[label_set]
+        for label in gone.jobs:
+            del self.jobs[label]
+
+    def _note_limited(self, changes: Changes) -> None:
+        if self.limited:
+            for label in changes.jobs:
+                self.limited.pop(label, None)
+            if changes.progress is not None and self.idle_ms:
+                before_ms = changes.now_ms - self.idle_ms
+                self.limited = {label: ms for label, ms in self.limited.items() if ms >= before_ms}
+        for label in changes.limited:
+            if label in self.limited or len(self.limited) < LIMITED_REMEMBERED:
+                self.limited[label] = changes.now_ms
 
 
 class _Draft:
     """The changes of one observation while they are being worked out; the tracker is only read."""
 
-    def __init__(self, tracker: Tracker, known: Mapping[int, Settled], progress: Progress | None) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        known: Mapping[int, Settled],
+        progress: Progress | None,
+        now_ms: int,
+        room: float,
+    ) -> None:
         self._tracker = tracker
+        self._now_ms = now_ms
+        self._room = Room(room, tracker.whole_job, has_other=OTHER in tracker.jobs)
+        self._limited: set[str] = set()
         self._known = known
         self._progress = progress
         self._bounds = progress or tracker.progress
@@ -198,16 +242,27 @@ class _Draft:
         was_active = self._tracker.active
         ended = self._news.intersection(was_active)
         ended.update(run_id for run_id in observation.replaced if run_id not in self.active)
+        ended.intersection_update(was_active)
+        for run_id in ended - self._news:
+            self._touch(was_active[run_id])
+        jobs = {label: job for label, job in self.jobs.items() if self._tracker.jobs.get(label) != job}
+        gone = self._gone(ended)
         return Changes(
             settled=self.settled,
             totals=self.totals,
-            jobs={label: job for label, job in self.jobs.items() if self._tracker.jobs.get(label) != job},
+            jobs=jobs,
             active={i: run for i, run in self.active.items() if was_active.get(i) != run},
-            no_longer_active=frozenset(ended.intersection(was_active)),
+            no_longer_active=frozenset(ended),
             progress=self._progress,
             newly_settled=self._newly_settled,
             runs_counted=self._runs_counted,
             runs_lost=len(set(observation.gone).intersection(was_active)),
+            now_ms=self._now_ms,
+            gone=gone,
+            # A job may be limited by one of its runs and let in by the next, never the other way round.
+            limited=frozenset(self._limited.difference(self.jobs)),
+            series=more_series((self._tracker.totals, self.totals), (self._tracker.jobs, jobs), gone),
+            executed=frozenset(executed(self.totals.items())),
         )
 
     def finish(self, run: Run) -> None:
@@ -222,7 +277,7 @@ class _Draft:
         """Note an active run, unless this observation has settled it: then the finished answer wins."""
         if run.run_id in self._news:
             return
-        label, target = job_label(run), run.effective_performance_target or None
+        label, target = self._label(run), run.effective_performance_target or None
         state = outcomes.active_state(run)
         self.active[run.run_id] = ActiveRun(
             job=label,
@@ -249,7 +304,7 @@ class _Draft:
                 return
             counted = end_ms >= self._bounds.counted_from_ms
         self._news.add(run.run_id)
-        label, slot = job_label(run), outcomes.result_slot(run)
+        label, slot = self._label(run), outcomes.result_slot(run)
         executed = _executed(run, slot)
         finished = [task for task in run.tasks or () if outcomes.is_finished(task)]
         if counted:
@@ -264,7 +319,7 @@ class _Draft:
 
     def _settle_repair(self, run: Run, record: Settled) -> None:
         self._news.add(run.run_id)
-        label, slot, end_ms = job_label(run), outcomes.result_slot(run), durations.ended_ms(run)
+        label, slot, end_ms = self._label(run), outcomes.result_slot(run), durations.ended_ms(run)
         if _executed(run, slot):
             self._note_last_run(label, self._job(label, run), run, slot)
         for item in run.repair_history or ():
@@ -354,6 +409,17 @@ class _Draft:
         if last is not job.last_run or last_success is not job.last_success:
             self.jobs[label] = Job(last.target, job.name, job.named_by_list, last, last_success)
 
+    def _label(self, run: Run) -> str:
+        """The label that a run is counted under: its job's own, or OTHER where there is no room for it."""
+        label = job_label(run)
+        if is_one_off(label) or label in self.jobs or label in self._tracker.jobs:
+            return label
+        if not self._room.take():
+            self._limited.add(label)
+            label = OTHER
+        self._job(label, run)
+        return label
+
     def _job(self, label: str, run: Run) -> Job:
         """The job of a run, made known with the best name there is."""
         job = self.jobs.get(label) or self._tracker.jobs.get(label)
@@ -374,6 +440,33 @@ class _Draft:
             before = self._tracker.totals.get(key)
             totals = self.totals[key] = before.copy() if before else Totals()
         return totals
+
+    def _touch(self, run: ActiveRun) -> None:
+        """A run that is active no more, without an end, was a sign of life all the same."""
+        label_set = self._label_set(run)
+        if label_set in self._tracker.totals:
+            self._of(*label_set)
+
+    def _label_set(self, run: ActiveRun) -> LabelSet:
+        """Where an active run has its series: under its job's last target while it has none of its own."""
+        job = self.jobs.get(run.job) or self._tracker.jobs.get(run.job)
+        return run.job, run.target or (job and job.target) or NO_TARGET
+
+    def _gone(self, ended: Collection[int]) -> Gone:
+        """What is idle, once a whole poll has been read: before that, its last run may not have been."""
+        tracker, before, now = self._tracker, self._tracker.progress, self._progress
+        if not tracker.idle_ms or before is None or now is None or now.slices:
+            return Gone()
+        if now.last_good_poll_ms <= before.last_good_poll_ms:
+            return Gone()
+        active = tracker.active | self.active
+        return idle.gone(
+            now.last_good_poll_ms - tracker.idle_ms,
+            tracker.last_ms,
+            tracker.jobs,
+            (self.totals, self.jobs),
+            ((run, self._label_set(run)) for run_id, run in active.items() if run_id not in ended),
+        )
 
     def _seed(self, label: str, target: str) -> None:
         before = self.totals.get((label, target)) or self._tracker.totals.get((label, target))

@@ -10,9 +10,9 @@ from itertools import accumulate, chain
 from typing import NamedTuple
 
 from exporter import families
+from exporter.accounting.labels import is_one_off
 from exporter.accounting.records import ActiveGauges, Job
 from exporter.accounting.totals import COUNTERS, HISTOGRAMS, SEEDED, SEEDED_SLOTS, Counter, Histogram, Totals
-from exporter.accounting.tracker import is_one_off
 from exporter.exposition.snapshot import Format
 from exporter.families import JOB_LABELS, LABEL_SET_FAMILIES, RUN_LABELS, Family
 

@@ -1,13 +1,16 @@
 """Makers of runs as the API words them, for tests of the pure middle."""
 
+import math
 from typing import Any
 
 import msgspec
 
-from exporter.accounting.records import Progress
+from exporter.accounting.records import LabelSet, Progress
 from exporter.accounting.totals import COUNTERS, HISTOGRAMS, Totals
 from exporter.accounting.tracker import Observation, Tracker
+from exporter.exposition.exposition import Exposition
 from exporter.families import RESULTS, Family
+from exporter.instruments import Instruments
 from exporter.workspace.models import Run, mended
 
 PROGRESS = Progress(counted_from_ms=0, remembered_from_ms=0, first_poll_ms=0, last_good_poll_ms=0)
@@ -66,12 +69,34 @@ class Books:
     def __init__(self, **kinds: Any) -> None:
         self.tracker = Tracker(**{"progress": PROGRESS} | kinds)
         self.settled: dict[int, Any] = {}
+        # How many series there may be, and what label sets had counted that were dropped since.
+        self.limit = math.inf
+        self.dropped: list[tuple[LabelSet, Totals]] = []
 
-    def observe(self, *finished: Run, **observation: Any) -> None:
-        """Observe finished runs and whatever else, and apply what that changes."""
-        changes = self.tracker.observe(Observation(finished=finished, **observation), self.settled)
+    def observe(self, *finished: Run, now_ms: int = 0, **observation: Any) -> None:
+        """Observe finished runs and whatever else, and apply what that changes.
+
+        `now_ms` makes it a whole poll at that time.
+        """
+        before = self.tracker.progress
+        changes = self.tracker.observe(
+            Observation(finished=finished, **observation),
+            self.settled,
+            msgspec.structs.replace(before, last_good_poll_ms=now_ms) if before and now_ms else None,
+            now_ms=now_ms,
+            room=self.limit - self.tracker.charge(),
+        )
         self.settled.update(changes.settled)
+        self.dropped += [(key, self.tracker.totals[key]) for key in sorted(changes.gone.label_sets)]
         self.tracker.apply(changes)
+
+    def series(self) -> int:
+        """How many series a scrape sees."""
+        gauges = self.tracker.active_gauges()
+        exposition = Exposition(Instruments())
+        jobs = {label: (job, gauges.get(label)) for label, job in self.tracker.jobs.items()}
+        exposition.update("w", self.tracker.totals, jobs)
+        return exposition.snapshot.series
 
     def totals(self, label: str = "10", target: str = "NONE") -> Totals:
         """The totals of a label set."""
