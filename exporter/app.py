@@ -22,6 +22,7 @@ from exporter.polling.ledger import Ledger
 from exporter.polling.names import NameKeeper
 from exporter.polling.poller import Poller
 from exporter.polling.reading import Reader
+from exporter.polling.series_budget import SeriesBudget
 from exporter.polling.sweep import Sweeper
 from exporter.settings import Invocation, PersonalToken, WorkspaceAccess
 from exporter.state import StateStore
@@ -48,7 +49,8 @@ async def serve(invocation: Invocation, redactor: Redactor, stop: asyncio.Event)
         store = await asyncio.to_thread(StateStore, path)
         stack.callback(store.close)
         instruments = Instruments()
-        app = _App(invocation, redactor, store, Exposition(instruments), instruments)
+        budget = SeriesBudget(settings.limits.series)
+        app = _App(invocation, redactor, store, Exposition(instruments), instruments, budget)
         for access in workspaces:
             await app.add(access, stack, stop)
         server = WebServer(settings, web_config, app.exposition, instruments, app.views)
@@ -83,6 +85,7 @@ class _App:
     store: StateStore
     exposition: Exposition
     instruments: Instruments
+    budget: SeriesBudget
     views: list[WorkspaceView] = field(default_factory=list)
     work: dict[str, Coroutine[Any, Any, None]] = field(default_factory=dict)
 
@@ -101,7 +104,8 @@ class _App:
             self.store,
             self.exposition,
             instruments,
-            collect_tasks=settings.collect.tasks,
+            self.budget,
+            settings,
         )
         # Totals of thousands of jobs stay; looking through them for cycles would hold up the loop.
         gc.freeze()

@@ -249,6 +249,12 @@ DECODE_ERRORS = _own(
 TRACKED = _own(
     "databricks_exporter_tracked_runs", "gauge", "Runs remembered: active and settled.", "workspace"
 )
+LIMITED = _own(
+    "databricks_exporter_limited_jobs",
+    "gauge",
+    "Jobs that are counted together as job_id OTHER, because limits.series leaves no room for each.",
+    "workspace",
+)
 SERIES = _own("databricks_exporter_series", "gauge", "Series of the job and task families now served.")
 RENDER_DURATION = _own(
     "databricks_exporter_render_duration_seconds", "gauge", "Duration of the last rendering of those series."
@@ -301,6 +307,7 @@ OWN_FAMILIES = (
     LOST,
     DECODE_ERRORS,
     TRACKED,
+    LIMITED,
     SERIES,
     RENDER_DURATION,
 )

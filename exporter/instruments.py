@@ -23,6 +23,7 @@ from exporter.families import (
     BUILD_INFO,
     DECODE_ERRORS,
     LAST_POLL,
+    LIMITED,
     LOST,
     POLL_DURATION,
     POLLS,
@@ -50,6 +51,7 @@ class Instruments:
         self.up = self._gauge(UP)
         self.last_poll = self._gauge(LAST_POLL)
         self.tracked = self._gauge(TRACKED)
+        self.limited = self._gauge(LIMITED)
         self.poll_duration = self._histogram(POLL_DURATION)
         self.polls = self._counter(POLLS)
         self.requests = self._counter(API_REQUESTS)
@@ -98,6 +100,7 @@ class WorkspaceInstruments:
         self.runs_lost = instruments.lost.labels(workspace)
         self.decode_errors = instruments.decode_errors.labels(workspace)
         self.tracked_runs = instruments.tracked.labels(workspace)
+        self.limited_jobs = instruments.limited.labels(workspace)
         self.active_runs = 0
         self.failed_polls = 0
         self.last_error: str | None = None

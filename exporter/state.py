@@ -17,7 +17,7 @@ import msgspec
 from exporter.accounting.records import ActiveRun, Changes, Job, LabelSet, Progress, Settled
 from exporter.accounting.totals import ROW_LENGTH, Totals
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # Spells "DBJX": tells our file from any other SQLite database.
 APPLICATION_ID = 0x44424A58
 # The API forgets runs after 60 days; later they can't come back.
@@ -40,9 +40,17 @@ CREATE TABLE job (
     PRIMARY KEY (workspace, label)) WITHOUT ROWID;
 CREATE TABLE totals (
     workspace INTEGER NOT NULL, label TEXT NOT NULL, target TEXT NOT NULL,
-    row BLOB NOT NULL, terminations BLOB NOT NULL,
+    row BLOB NOT NULL, terminations BLOB NOT NULL, last_ms INTEGER NOT NULL,
     PRIMARY KEY (workspace, label, target)) WITHOUT ROWID;
 """
+# From the version that is the key to the next one. What has no time yet is as old as the newest settled run.
+_UPGRADES = {
+    1: """
+ALTER TABLE totals ADD COLUMN last_ms INTEGER NOT NULL DEFAULT 0;
+UPDATE totals SET last_ms = coalesce(
+    (SELECT max(settled_ms) FROM settled WHERE settled.workspace = totals.workspace), 0)
+"""
+}
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_progress = msgspec.msgpack.Decoder(Progress).decode
@@ -63,6 +71,7 @@ class Remembered(NamedTuple):
     active: dict[int, ActiveRun]
     jobs: dict[str, Job]
     totals: dict[LabelSet, Totals]
+    last_ms: dict[LabelSet, int]
     settled_runs: int
 
 
@@ -162,6 +171,11 @@ class StateStore:
             )
         elif (found := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise StateError(_damaged(self._path, found))
+        else:
+            for older in range(version, SCHEMA_VERSION):
+                for statement in _UPGRADES[older].split(";"):
+                    self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _pragma(self, name: str) -> int:
         return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
@@ -179,14 +193,19 @@ class StateStore:
         (settled_runs,) = next(rows("SELECT count(*) FROM settled WHERE workspace = ?", workspace))
         active = rows("SELECT run_id, run FROM active WHERE workspace = ?", workspace)
         jobs = rows("SELECT label, job FROM job WHERE workspace = ?", workspace)
-        totals = rows("SELECT label, target, row, terminations FROM totals WHERE workspace = ?", workspace)
+        totals: dict[LabelSet, Totals] = {}
+        last_ms: dict[LabelSet, int] = {}
+        for label, target, row, terminations, ms in rows(
+            "SELECT label, target, row, terminations, last_ms FROM totals WHERE workspace = ?", workspace
+        ):
+            totals[label, target] = _totals(row, terminations)
+            last_ms[label, target] = ms
         return Remembered(
             progress=None if progress is None else _decode_progress(progress),
             active={run_id: _decode_active(run) for run_id, run in active},
             jobs={label: _decode_job(job) for label, job in jobs},
-            totals={
-                (label, target): _totals(row, terminations) for label, target, row, terminations in totals
-            },
+            totals=totals,
+            last_ms=last_ms,
             settled_runs=settled_runs,
         )
 
@@ -204,13 +223,14 @@ class StateStore:
             ),
         )
         many(
-            "INSERT OR REPLACE INTO totals VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO totals VALUES (?, ?, ?, ?, ?, ?)",
             (
                 (
                     workspace,
                     *label_set,
                     totals.row.tobytes(),
                     _encode([(code, kind, n) for (code, kind), n in totals.terminations.items()]),
+                    changes.now_ms,
                 )
                 for label_set, totals in changes.totals.items()
             ),
@@ -218,6 +238,14 @@ class StateStore:
         many(
             "INSERT OR REPLACE INTO job VALUES (?, ?, ?)",
             ((workspace, label, _encode(job)) for label, job in changes.jobs.items()),
+        )
+        many(
+            "DELETE FROM totals WHERE workspace = ? AND label = ? AND target = ?",
+            ((workspace, *label_set) for label_set in changes.gone.label_sets),
+        )
+        many(
+            "DELETE FROM job WHERE workspace = ? AND label = ?",
+            ((workspace, label) for label in changes.gone.jobs),
         )
         many(
             "DELETE FROM active WHERE workspace = ? AND run_id = ?",

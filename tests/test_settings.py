@@ -36,8 +36,8 @@ SAMPLES = {
     "HOST:PORT": (":1", ":2", ":3"),
     "PATH": ("/one", "/two", "/three"),
     "FILE": ("one", "two", "three"),
-    "DURATION": ("11s", "12s", "13s"),
-    "COUNT": ("11", "12", "13"),
+    "DURATION": ("11h", "12h", "13h"),
+    "COUNT": ("1100", "1200", "1300"),
     "NUMBER": ("1.5", "2.5", "3.5"),
     "true|false": ("false", "true", "false"),
     "debug|info|warning|error": ("debug", "warning", "error"),
@@ -341,6 +341,9 @@ BAD_ARGUMENTS: list[tuple[list[str], str]] = [
     ([f"--log.format={SECRET}"], "flag --log.format: must be one of 'logfmt' or 'json'"),
     ([f"--collect.tasks={SECRET}"], "flag --collect.tasks: must be true or false"),
     (["--no-collect.tasks=false"], "flag --no-collect.tasks: takes no value"),
+    (["--limits.series=999"], "flag --limits.series: must be 0 or at least 1000"),
+    (["--limits.series=-1"], "flag --limits.series: must be 0 or more"),
+    (["--limits.idle=59m"], "flag --limits.idle: must be 0s or at least 1h"),
     (["--no-api.rate"], "flag --no-api.rate: unknown"),
     (["--demo=yes"], "flag --demo: takes no value"),
     (["--state.path=:memory:"], "flag --state.path: SQLite's name for memory is not used here"),
@@ -587,6 +590,15 @@ def test_credentials_do_not_show_in_a_repr() -> None:
     assert SECRET not in str(invocation)
 
 
+# Limits
+
+
+def test_zero_lifts_a_limit() -> None:
+    """As in Prometheus: no budget, and series that stay for ever."""
+    limits = invoke(["--limits.series=0", "--limits.idle=0s"]).settings.limits
+    assert (limits.series, limits.idle) == (0, 0)
+
+
 # Help
 
 
@@ -632,6 +644,8 @@ def test_the_documented_defaults() -> None:
         "api.rate": "20",
         "api.timeout": "30s",
         "state.path": "databricks-jobs-exporter.db in the user's state folder (XDG)",
+        "limits.series": "1000000",
+        "limits.idle": "14d",
         "collect.tasks": "true",
         "log.level": "info",
         "log.format": "logfmt",

@@ -8,9 +8,9 @@ costs nothing. `update` and `prepare` take long for many series: callers run the
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from exporter.accounting.records import ActiveGauges, Job, LabelSet
+from exporter.accounting.records import ActiveGauges, Gone, Job, LabelSet
 from exporter.accounting.totals import Totals
 from exporter.exposition.blocks import Blocks
 from exporter.exposition.packing import Check, Packer, Piece, Strip, checked
@@ -24,6 +24,7 @@ READY_SECONDS = 600.0
 # A label set has a hundred lines and more, which pack well by themselves; a job has one in each family.
 LABEL_SETS_PER_GROUP = 4
 JOBS_PER_GROUP = 16
+_NOTHING = Gone()
 
 
 class Exposition:
@@ -47,10 +48,9 @@ class Exposition:
         workspace: str,
         totals: Mapping[LabelSet, Totals],
         jobs: Mapping[str, tuple[Job, ActiveGauges | None]],
-        gone_label_sets: Collection[LabelSet] = (),
-        gone_jobs: Collection[str] = (),
+        gone: Gone = _NOTHING,
     ) -> None:
-        """Render what has changed in a workspace and serve it from now on."""
+        """Render what has changed in a workspace, forget what is gone, and serve that from now on."""
 
         def newest_first(label: str) -> tuple[float, str]:
             job, _ = jobs.get(label, (None, None))
@@ -58,8 +58,8 @@ class Exposition:
 
         with self._one_at_a_time:
             began = time.perf_counter()
-            self._label_sets.drop((workspace, *label_set) for label_set in gone_label_sets)
-            self._jobs.drop((workspace, label) for label in gone_jobs)
+            self._label_sets.drop((workspace, *label_set) for label_set in gone.label_sets)
+            self._jobs.drop((workspace, label) for label in gone.jobs)
             # Jobs that run often are found side by side: little is rendered again for them.
             label_sets = sorted(totals, key=lambda label_set: (newest_first(label_set[0]), label_set))
             self._label_sets.put({(workspace, *label_set): totals[label_set] for label_set in label_sets})

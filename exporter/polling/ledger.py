@@ -8,10 +8,12 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from exporter.accounting.records import ActiveGauges, Changes, LabelSet, Progress, Settled
+from exporter.accounting.records import ActiveGauges, Changes, Gone, LabelSet, Progress, Settled
 from exporter.accounting.tracker import Observation, Tracker, merged
 from exporter.exposition.exposition import Exposition
 from exporter.instruments import WorkspaceInstruments
+from exporter.polling.series_budget import SeriesBudget
+from exporter.settings import Settings
 from exporter.state import Remembered, StateStore
 from exporter.workspace.models import Run
 
@@ -28,15 +30,17 @@ class Ledger:
         store: StateStore,
         exposition: Exposition,
         instruments: WorkspaceInstruments,
-        *,
-        collect_tasks: bool,
+        budget: SeriesBudget,
+        settings: Settings,
     ) -> None:
         self.tracker = Tracker(
             progress=remembered.progress,
             active=remembered.active,
             jobs=remembered.jobs,
             totals=remembered.totals,
-            collect_tasks=collect_tasks,
+            last_ms=remembered.last_ms,
+            collect_tasks=settings.collect.tasks,
+            idle_ms=int(settings.limits.idle * 1000),
         )
         # When something was last committed, by the loop's clock.
         self.last_commit: float | None = None
@@ -44,10 +48,13 @@ class Ledger:
         self._store = store
         self._exposition = exposition
         self._instruments = instruments
+        self._budget = budget
         self._settled_runs = remembered.settled_runs
         self._one_at_a_time = asyncio.Lock()
         self._changed_label_sets: set[LabelSet] = set(remembered.totals)
         self._changed_jobs: set[str] = set(remembered.jobs)
+        self._gone_label_sets: set[LabelSet] = set()
+        self._gone_jobs: set[str] = set()
         self._gauges: dict[str, ActiveGauges] = {}
         # Commits are not shown while True: a scrape sees a whole poll or none of it.
         self._holding = True
@@ -86,6 +93,7 @@ class Ledger:
 
     async def publish_restored(self) -> None:
         """Show scrapes what the state file had, without active runs: no poll has seen those yet."""
+        self._budget.note(self._workspace, await asyncio.to_thread(self.tracker.charge))
         progress = self.tracker.progress
         if progress is None or (progress.slices and progress.last_good_poll_ms == progress.first_poll_ms):
             return  # nothing, or a first poll that was interrupted: not a whole one
@@ -97,7 +105,9 @@ class Ledger:
             if not entry.done.done():
                 together, self._waiting = self._waiting, []
                 try:
-                    self._take_over(*await asyncio.to_thread(self._settle, together, now_ms))
+                    async with self._budget.turn(self._workspace) as series:
+                        self._take_over(*await asyncio.to_thread(self._settle, together, now_ms, series))
+                        self._budget.note(self._workspace, await asyncio.to_thread(self.tracker.charge))
                     await self._show()
                 except Exception as error:
                     for each in together:
@@ -113,14 +123,20 @@ class Ledger:
             self._take_over(*await asyncio.to_thread(self._write, changes, now_ms))
             await self._show()
 
-    def _settle(self, together: "list[_Entry]", now_ms: int) -> tuple[Changes, int]:
+    def _settle(self, together: "list[_Entry]", now_ms: int, series: float) -> tuple[Changes, int]:
         observation = merged([entry.observation for entry in together])
         before = progress = self.tracker.progress
         for entry in together:
             progress = entry.advance(progress) if entry.advance else progress
         run_ids = [run.run_id for run in observation.finished]
         known = self._store.settled(self._workspace, run_ids) if run_ids else {}
-        changes = self.tracker.observe(observation, known, None if progress is before else progress)
+        changes = self.tracker.observe(
+            observation,
+            known,
+            None if progress is before else progress,
+            now_ms=now_ms,
+            room=series - self.tracker.charge(),
+        )
         return self._write(changes, now_ms)
 
     def _write(self, changes: Changes, now_ms: int) -> tuple[Changes, int]:
@@ -133,8 +149,14 @@ class Ledger:
         self._settled_runs += changes.newly_settled - forgotten
         self._instruments.runs_settled.inc(changes.runs_counted)
         self._instruments.runs_lost.inc(changes.runs_lost)
-        self._changed_label_sets.update(changes.totals)
-        self._changed_jobs.update(changes.jobs)
+        self._budget.note_limited(self._workspace, len(self.tracker.limited))
+        self._instruments.limited_jobs.set(len(self.tracker.limited))
+        self._changed_label_sets |= changes.totals.keys()
+        self._changed_label_sets -= changes.gone.label_sets
+        self._changed_jobs |= changes.jobs.keys()
+        self._changed_jobs -= changes.gone.jobs
+        self._gone_label_sets = (self._gone_label_sets | changes.gone.label_sets) - changes.totals.keys()
+        self._gone_jobs = (self._gone_jobs | changes.gone.jobs) - changes.jobs.keys()
 
     async def _show(self) -> None:
         if not self._holding:
@@ -145,13 +167,16 @@ class Ledger:
         self._instruments.tracked_runs.set(self._settled_runs + len(tracker.active))
         self._instruments.active_runs = len(tracker.active)
         labels = gauges.keys() | self._gauges.keys()
-        moved = {label for label in labels if gauges.get(label) != self._gauges.get(label)}
+        moved = {label for label in labels if gauges.get(label) != self._gauges.get(label)} - self._gone_jobs
         await asyncio.to_thread(
             self._exposition.update,
             self._workspace,
             {label_set: tracker.totals[label_set] for label_set in self._changed_label_sets},
             {label: (tracker.jobs[label], gauges.get(label)) for label in self._changed_jobs | moved},
+            Gone(frozenset(self._gone_label_sets), frozenset(self._gone_jobs)),
         )
+        self._gone_label_sets.clear()
+        self._gone_jobs.clear()
         self._changed_label_sets.clear()
         self._changed_jobs.clear()
         self._gauges = gauges

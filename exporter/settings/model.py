@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from platformdirs import user_state_path
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -24,6 +24,8 @@ from exporter.settings.durations import format_duration, parse_duration
 
 ENVIRONMENT_PREFIX = "DATABRICKS_EXPORTER_"
 STATE_FILE = "databricks-jobs-exporter.db"
+FEWEST_SERIES = 1000
+SHORTEST_IDLE = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,32 @@ class StateSettings(Section):
         return "path" not in self.model_fields_set
 
 
+def _check_series(count: int) -> int:
+    if 0 < count < FEWEST_SERIES:
+        raise ValueError(f"must be 0 or at least {FEWEST_SERIES}: one job alone makes up to 200")
+    return count
+
+
+def _check_idle(seconds: float) -> float:
+    if 0 < seconds < SHORTEST_IDLE:
+        raise ValueError("must be 0s or at least 1h: a job that runs every hour would come and go")
+    return seconds
+
+
+class LimitsSettings(Section):
+    series: Annotated[Count, AfterValidator(_check_series)] = Field(
+        default=1_000_000,
+        ge=0,
+        description="how many series of jobs to serve; the jobs that there is no more room for are counted "
+        "together as job_id OTHER; 0 is no limit",
+    )
+    idle: Annotated[Duration, AfterValidator(_check_idle)] = Field(
+        default=14 * 24 * 3600.0,
+        ge=0,
+        description="how long the series of a job stay without a run; 0s is for ever",
+    )
+
+
 class CollectSettings(Section):
     tasks: Switch = Field(default=True, description="serve the databricks_task_run_* families")
 
@@ -169,6 +197,7 @@ class Settings(BaseSettings):
     poll: PollSettings = Field(default_factory=PollSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     state: StateSettings = Field(default_factory=StateSettings)
+    limits: LimitsSettings = Field(default_factory=LimitsSettings)
     collect: CollectSettings = Field(default_factory=CollectSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 

@@ -19,9 +19,10 @@ from exporter.instruments import Instruments, WorkspaceInstruments
 from exporter.polling.ledger import Ledger
 from exporter.polling.poller import Poller
 from exporter.polling.reading import Reader
+from exporter.polling.series_budget import SeriesBudget
 from exporter.polling.sweep import Sweeper
 from exporter.settings import ApiSettings, PersonalToken, Settings, WorkspaceAccess
-from exporter.settings.model import PollSettings, StateSettings
+from exporter.settings.model import LimitsSettings, PollSettings, StateSettings
 from exporter.simulator.credentials import DEFAULT_TOKEN
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 
 class World:
-    """One workspace, one exporter. `lookback` and `sweep_window` are in seconds."""
+    """One workspace, one exporter. `lookback`, `sweep_window` and `idle` are in seconds."""
 
     def __init__(
         self,
@@ -43,8 +44,11 @@ class World:
         lookback: float = DAY,
         sweep_window: float = 30 * DAY,
         at_once: int = 16,
+        series: int = 0,
+        idle: float = 0,
     ) -> None:
         self.now = BEGIN
+        self._series = series
         self.workspace = Workspace(clock=lambda: self.now)
         self.server = SimulatorServer(self.workspace)
         self._loop = asyncio.new_event_loop()
@@ -53,6 +57,7 @@ class World:
             poll=PollSettings(interval=0.01, lookback=lookback, sweep_window=sweep_window),
             api=ApiSettings(rate=1e6, concurrency=at_once),
             state=StateSettings(path=self._path),
+            limits=LimitsSettings(idle=idle),
         )
         self.run(self.server.start())
         self._open = AsyncExitStack()
@@ -127,7 +132,12 @@ class World:
         )
         self.exposition = Exposition(instruments)
         self.ledger = Ledger(
-            store.load(access.name), store, self.exposition, self.instruments, collect_tasks=True
+            store.load(access.name),
+            store,
+            self.exposition,
+            self.instruments,
+            SeriesBudget(self._series),
+            self._settings,
         )
         await self.ledger.publish_restored()
         reader = Reader(client, self.ledger, self.instruments, self._settings.api.concurrency)
