@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.accounting.records import ActiveRun, Changes, Job, LastRun, Progress, Settled
+from exporter.accounting.records import ActiveRun, Changes, Gone, Job, LastRun, Progress, Settled
 from exporter.accounting.totals import Totals
 from exporter.state import KEPT_MS, SCHEMA_VERSION, StateError, StateStore
 
@@ -24,6 +24,7 @@ SOME = Changes(
     newly_settled=2,
     runs_counted=2,
     runs_lost=0,
+    now_ms=NOW_MS - 5,
 )
 
 
@@ -40,8 +41,53 @@ def test_everything_committed_comes_back(tmp_path: Path) -> None:
     assert remembered.active == SOME.active
     assert remembered.jobs == SOME.jobs
     assert remembered.totals == SOME.totals
+    assert remembered.last_ms == {("10", "STANDARD"): SOME.now_ms}
     assert remembered.settled_runs == 2
     assert found == SOME.settled
+
+
+def test_what_is_gone_is_deleted(tmp_path: Path) -> None:
+    """Label set and job, and no more than those; the settled runs stay, so that none is counted again."""
+    store = StateStore(tmp_path / "state.db")
+    store.commit("w", SOME, NOW_MS)
+    more = NOTHING._replace(totals={("10", "NONE"): Totals()}, jobs={"11": Job()}, now_ms=NOW_MS)
+    store.commit("w", more, NOW_MS)
+    store.commit("other", SOME, NOW_MS)
+    gone = Gone(frozenset({("10", "STANDARD")}), frozenset({"10"}))
+    store.commit("w", NOTHING._replace(gone=gone), NOW_MS)
+    store.close()
+    store = StateStore(tmp_path / "state.db")
+    left, other = store.load("w"), store.load("other")
+    settled = store.settled("w", [7, 8])
+    store.close()
+    assert (set(left.totals), set(left.last_ms), set(left.jobs)) == (
+        {("10", "NONE")},
+        {("10", "NONE")},
+        {"11"},
+    )
+    assert settled == SOME.settled
+    assert other.totals == SOME.totals
+
+
+def test_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    """Its totals have no time: they count as changed when the workspace's newest run was settled."""
+    path = tmp_path / "state.db"
+    store = StateStore(path)
+    store.commit("w", SOME, NOW_MS)
+    store.commit("w", NOTHING._replace(settled={5: Settled(1, array("q"))}), NOW_MS + 1)
+    store.commit("other", SOME._replace(settled={}), NOW_MS)
+    store.close()
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE totals DROP COLUMN last_ms")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    for _ in range(2):
+        store = StateStore(path)
+        remembered, other = store.load("w"), store.load("other")
+        store.close()
+        assert remembered.totals == SOME.totals
+        assert remembered.last_ms == {("10", "STANDARD"): NOW_MS + 1}
+        assert other.last_ms == {("10", "STANDARD"): 0}
 
 
 def test_workspaces_do_not_mix(tmp_path: Path) -> None:
