@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from exporter.families import REPAIRS, RUNS, TASK_RUNS
+from exporter.families import REPAIRS, RUNS, TASK_RUNS, Family
 from exporter.simulator.faults import Fault, error
 from exporter.simulator.runs import Run
 from tests.polling.world import World
@@ -27,7 +27,8 @@ CODES = st.sampled_from(sorted(RESULT_OF))
 TARGETS = st.sampled_from([None, "STANDARD", "PERFORMANCE_OPTIMIZED"])
 # Not all of these are in `active_only`.
 STATES = st.sampled_from(["QUEUED", "PENDING", "RUNNING", "BLOCKED", "WAITING", "TERMINATING"])
-JOBS = st.sampled_from(["nightly", "hourly"])
+NAMES = ("nightly", "hourly", "daily", "weekly", "monthly")
+JOBS = st.sampled_from(NAMES)
 
 
 @dataclass
@@ -56,10 +57,17 @@ class Histories(RuleBasedStateMachine):
     def begin(self) -> None:
         # In memory where that can be: this is about counting, not about the disk.
         self.folder = tempfile.TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None)
-        self.world = World(Path(self.folder.name))
-        self.jobs = {name: self.world.workspace.add_job(name) for name in ("nightly", "hourly")}
+        self.world = self.make_world(Path(self.folder.name))
+        self.jobs = {name: self.world.workspace.add_job(name) for name in NAMES}
         self.lives: list[Life] = []
         self.seen: Counter[tuple[str, str, str]] = Counter()
+
+    def make_world(self, folder: Path) -> World:
+        return World(folder)
+
+    def where(self, job: str, target: str) -> tuple[str, str]:
+        """The label set that the recount goes by."""
+        return job, target
 
     def teardown(self) -> None:
         if not hasattr(self, "world"):
@@ -224,6 +232,12 @@ class Histories(RuleBasedStateMachine):
         """What no list shows and no earlier poll can have seen."""
         return {life.run.run_id for life in self.lives if life.run.held_state in {"BLOCKED", "WAITING"}}
 
+    def _counted(self, family: Family) -> Counter[tuple[str, str, str]]:
+        counted: Counter[tuple[str, str, str]] = Counter()
+        for (job, target, result), count in self.world.counts(family).items():
+            counted[(*self.where(job, target), result)] += count
+        return counted
+
     def compare(self) -> None:
         """The recount: every run, its repairs and its task attempts."""
         for life in self.lives:
@@ -233,20 +247,22 @@ class Histories(RuleBasedStateMachine):
                 self._end(life, "SUCCESS")
         assert self.world.poll() is None
         self.world.sweep()
+        self.world.now += 1
+        assert self.world.poll() is None
         counted = [life for life in self.lives if life.surely_counted or not (life.active or life.deleted)]
-        runs = Counter((*life.label, life.counted_result or life.result) for life in counted)
-        repairs = Counter((*life.label, result) for life in counted for result in life.repairs)
+        runs = Counter((*self.where(*life.label), life.counted_result or life.result) for life in counted)
+        repairs = Counter((*self.where(*life.label), result) for life in counted for result in life.repairs)
         attempts = Counter(
-            life.label
+            self.where(*life.label)
             for life in counted
             for attempt in life.run.attempts
             if not (life.active and attempt.end_ms is None)
         )
-        assert self.world.counts(RUNS) == runs
-        assert self.world.counts(REPAIRS) == repairs
+        assert self._counted(RUNS) == runs
+        assert self._counted(REPAIRS) == repairs
         tasks: Counter[tuple[str, str]] = Counter()
         for (job, target, _), count in self.world.counts(TASK_RUNS).items():
-            tasks[job, target] += count
+            tasks[self.where(job, target)] += count
         assert tasks == attempts
         before = dict(self.world.totals)
         assert self.world.poll() is None

@@ -5,14 +5,17 @@ import signal
 import struct
 import tempfile
 from collections import Counter
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import NoReturn
 
-from exporter.families import REPAIRS, RUNS, TASK_RUNS
+from exporter.accounting.totals import COUNTERS
+from exporter.families import REPAIRS, RESULTS, RUNS, TASK_RUNS
 from tests.polling.world import DAY, World
 
 STEPS = 4
+HOUR = 3600.0
+RUN_SLOTS = range(COUNTERS[RUNS.name].first, COUNTERS[RUNS.name].first + len(RESULTS))
 # What a life tells: the step it is in, and how many runs, repairs and task attempts a scrape can see.
 REPORT = struct.Struct("<4q")
 
@@ -21,7 +24,11 @@ class Play:
     """The same four steps in every life: a first poll, runs that end, a repair, and its end."""
 
     def __init__(self, folder: Path) -> None:
-        self.world = World(folder, at_once=1)
+        self.world = World(folder, at_once=1, idle=2 * HOUR)
+        self.begin()
+
+    def begin(self) -> None:
+        """What there is before the first poll."""
         workspace = self.world.workspace
         job = workspace.add_job("nightly")
         self.failed = workspace.finished_run(
@@ -47,9 +54,36 @@ class Play:
         return runs, repairs, tasks
 
 
-def live(folder: Path, pipe: int, first_step: int, kill_at: int) -> NoReturn:
+class IdlePlay(Play):
+    """A first poll, a jump that drops one of two jobs, its next run seen active, and its end."""
+
+    def begin(self) -> None:
+        workspace = self.world.workspace
+        self.idle = workspace.add_job("idle")
+        workspace.finished_run(self.idle, start=self.world.now - 500, duration=60)
+        self.running = workspace.active_run(workspace.add_job("steady"))
+
+    def go_to(self, step: int) -> None:
+        workspace = self.world.workspace
+        self.world.now += 100
+        if step == 1:
+            self.world.now += 3 * HOUR
+        elif step == 2:
+            self.running = workspace.active_run(self.idle)
+        elif step == 3:
+            workspace.finish(self.running)
+
+    def counts(self) -> tuple[int, int, int]:
+        """Runs of the one job in the totals, and whether they and the job itself are there."""
+        label = str(self.idle)
+        row = self.world.totals.get((label, "NONE"))
+        runs = sum(row.row[slot] for slot in RUN_SLOTS) if row else 0
+        return int(runs), int(row is not None), int(label in self.world.ledger.tracker.jobs)
+
+
+def live(kind: type[Play], folder: Path, pipe: int, first_step: int, kill_at: int) -> NoReturn:
     """A life in a process of its own, from a step on, killed at a statement; 0 is never."""
-    play = Play(folder)
+    play = kind(folder)
     for step in range(1, first_step + 1):
         play.go_to(step)
     statements = 0
@@ -79,14 +113,16 @@ def live(folder: Path, pipe: int, first_step: int, kill_at: int) -> NoReturn:
     os._exit(0)
 
 
-def one_life(folder: Path, first_step: int, kill_at: int) -> tuple[int, list[tuple[int, ...]]]:
+def one_life(
+    kind: type[Play], folder: Path, first_step: int, kill_at: int
+) -> tuple[int, list[tuple[int, ...]]]:
     """How a life ended (a wait status), and what it told."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(read)
         try:
-            live(folder, write, first_step, kill_at)
+            live(kind, folder, write, first_step, kill_at)
         finally:
             os._exit(2)
     os.close(write)
@@ -101,14 +137,14 @@ def test_killed_at_every_statement_nothing_seen_is_lost_or_counted_again() -> No
     endings: Counter[int] = Counter()
     for kill_at in range(1, 1000):
         with tempfile.TemporaryDirectory(dir=folders if folders.is_dir() else None) as name:
-            status, before = one_life(Path(name), 0, kill_at)
+            status, before = one_life(Play, Path(name), 0, kill_at)
             endings[status] += 1
             step = before[-1][0]
             if status == 0:
                 assert before[-1] == (STEPS, 3, 1, 6)
                 break
             assert os.WIFSIGNALED(status), f"killed at {kill_at}: {status}"
-            status, after = one_life(Path(name), min(step, STEPS - 1), 0)
+            status, after = one_life(Play, Path(name), min(step, STEPS - 1), 0)
             assert status == 0
             told = [report[1:] for report in before + after]
             assert all(
@@ -118,4 +154,31 @@ def test_killed_at_every_statement_nothing_seen_is_lost_or_counted_again() -> No
             ), f"killed at {kill_at}: {told}"
             assert told[-1] == (3, 1, 6), f"killed at {kill_at}"
     assert endings[0] == 1
+    assert endings[signal.SIGKILL] > 30
+
+
+def test_killed_at_every_statement_an_idle_job_is_dropped_whole_and_counted_once() -> None:
+    """Totals and job go and come together, and what was dropped never comes back."""
+    folders = Path("/dev/shm")
+    endings: Counter[int] = Counter()
+    for kill_at in range(1, 1000):
+        with tempfile.TemporaryDirectory(dir=folders if folders.is_dir() else None) as name:
+            status, before = one_life(IdlePlay, Path(name), 0, kill_at)
+            endings[status] += 1
+            told = before
+            if status:
+                assert os.WIFSIGNALED(status), f"killed at {kill_at}: {status}"
+                status, after = one_life(IdlePlay, Path(name), min(before[-1][0], STEPS - 1), 0)
+                told = before + after
+        assert status == 0
+        # Unknown, counted, dropped, back at 0 or unseen, counted again.
+        reports = [report[1:] for report in told]
+        assert set(reports) <= {(0, 0, 0), (1, 1, 1), (0, 1, 1)}, f"killed at {kill_at}: {told}"
+        assert [runs for runs, _ in groupby(report[0] for report in reports)] in (
+            [0, 1, 0, 1],
+            [1, 0, 1],
+        ), f"killed at {kill_at}: {told}"
+        assert told[-1][1:] == (1, 1, 1), f"killed at {kill_at}: {told}"
+        if endings[0]:
+            break
     assert endings[signal.SIGKILL] > 30

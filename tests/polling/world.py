@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
+from exporter.accounting.records import Changes, LabelSet
 from exporter.accounting.totals import COUNTERS, Totals
+from exporter.accounting.tracker import Tracker
 from exporter.exposition.exposition import Exposition
 from exporter.families import RESULTS, Family
 from exporter.instruments import Instruments, WorkspaceInstruments
@@ -49,6 +51,8 @@ class World:
     ) -> None:
         self.now = BEGIN
         self._series = series
+        # Label sets that were dropped, each with its last totals.
+        self.dropped: list[tuple[LabelSet, Totals]] = []
         self.workspace = Workspace(clock=lambda: self.now)
         self.server = SimulatorServer(self.workspace)
         self._loop = asyncio.new_event_loop()
@@ -109,16 +113,22 @@ class World:
         return self.ledger.tracker.totals
 
     def counts(self, family: Family) -> Counter[tuple[str, str, str]]:
-        """A counter with results, by job label, target and result; zeros left out."""
+        """A counter with results, by job label, target and result; zeros left out.
+
+        What had counted and was dropped since is in it.
+        """
         first = COUNTERS[family.name].first
-        return Counter(
-            {
-                (*key, result): int(totals.row[first + slot])
-                for key, totals in self.totals.items()
-                for slot, result in enumerate(RESULTS)
-                if totals.row[first + slot]
-            }
-        )
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for key, totals in [*self.dropped, *self.totals.items()]:
+            for slot, result in enumerate(RESULTS):
+                if totals.row[first + slot]:
+                    counts[(*key, result)] += int(totals.row[first + slot])
+        return counts
+
+    def apply(self, changes: Changes) -> None:
+        """What the exporter does with changes it has committed; here what is dropped is kept."""
+        self.dropped += [(key, self.totals[key]) for key in changes.gone.label_sets]
+        Tracker.apply(self.ledger.tracker, changes)
 
     async def _start(self) -> None:
         self._open = AsyncExitStack()
@@ -139,6 +149,7 @@ class World:
             SeriesBudget(self._series),
             self._settings,
         )
+        self.ledger.tracker.apply = self.apply  # type: ignore[method-assign]
         await self.ledger.publish_restored()
         reader = Reader(client, self.ledger, self.instruments, self._settings.api.concurrency)
         self.poller = Poller(reader, self.ledger, self.instruments, self._settings, self._loop.time())
