@@ -259,8 +259,7 @@ class _Draft:
             runs_lost=len(set(observation.gone).intersection(was_active)),
             now_ms=self._now_ms,
             gone=gone,
-            # A job may be limited by one of its runs and let in by the next, never the other way round.
-            limited=frozenset(self._limited.difference(self.jobs)),
+            limited=frozenset(self._limited),
             series=more_series((self._tracker.totals, self.totals), (self._tracker.jobs, jobs), gone),
             executed=frozenset(executed(self.totals.items())),
         )
