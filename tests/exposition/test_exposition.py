@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporter.accounting.records import ActiveGauges, Job, LabelSet, LastRun
+from exporter.accounting.records import ActiveGauges, Gone, Job, LabelSet, LastRun
 from exporter.accounting.totals import Totals
 from exporter.exposition.exposition import (
     JOBS_PER_GROUP,
@@ -54,13 +54,16 @@ updates = st.builds(
 )
 
 
+def gone(label_sets: Iterable[LabelSet], labels: Iterable[str] = ()) -> Gone:
+    return Gone(frozenset(label_sets), frozenset(labels))
+
+
 def apply(exposition: Exposition, update: Update) -> None:
     exposition.update(
         update.workspace,
         {label_set: what.totals() for label_set, what in update.totals.items()},
         update.jobs,
-        update.gone_label_sets,
-        update.gone_jobs,
+        gone(update.gone_label_sets, update.gone_jobs),
     )
     if update.scraped:
         _ = exposition.ready(update.scraped) or exposition.prepare(update.scraped)
@@ -145,7 +148,7 @@ def test_a_scrape_in_progress_keeps_its_snapshot() -> None:
     parts = iter(begun.parts)
     got = [next(parts)]
     for part in parts:
-        exposition.update("w", {}, {}, gone_label_sets=list(everything))
+        exposition.update("w", {}, {}, gone(everything))
         exposition.update("w", dict.fromkeys(everything, Totals()), {"1": (Job(), None)})
         got.append(part)
     assert len(got) > 5
@@ -158,7 +161,7 @@ def test_a_label_set_that_is_put_while_it_is_dropped_stays() -> None:
     old, new = (Observed(counts={("databricks_task_run_retries_total", ""): number}) for number in (1, 2))
     exposition = exposed("w", {("1", "NONE"): old.totals()}, {"1": (Job(name="old"), None)})
     exposition.update(
-        "w", {("1", "NONE"): new.totals()}, {"1": (Job(name="new"), None)}, [("1", "NONE")], ["1"]
+        "w", {("1", "NONE"): new.totals()}, {"1": (Job(name="new"), None)}, gone([("1", "NONE")], ["1"])
     )
     text = plain(exposition, Format.TEXT).decode()
     samples = [line for line in text.splitlines() if not line.startswith("#")]
@@ -170,8 +173,8 @@ def test_dropping_what_was_never_there_changes_nothing() -> None:
     """Unknown label sets and jobs, and those of another workspace, are dropped without a trace."""
     exposition = exposed("w", {("1", "NONE"): Observed(seeded=True).totals()}, {"1": (Job(), None)})
     before = plain(exposition, Format.TEXT)
-    exposition.update("w", {}, {}, [("1", "STANDARD"), ("2", "NONE")], ["2"])
-    exposition.update("v", {}, {}, [("1", "NONE")], ["1"])
+    exposition.update("w", {}, {}, gone([("1", "STANDARD"), ("2", "NONE")], ["2"]))
+    exposition.update("v", {}, {}, gone([("1", "NONE")], ["1"]))
     assert plain(exposition, Format.TEXT) == before
 
 
@@ -283,7 +286,7 @@ def test_nothing_grows_while_jobs_come_and_go() -> None:
     exposition = exposed("w", {("keep", "NONE"): Observed(seeded=True).totals()}, {})
     names = _pairs()
     for old, new in (next(names) for _ in range(2_000)):
-        exposition.update("w", {(new, "NONE"): Totals()}, {new: (Job(), None)}, [(old, "NONE")], [old])
+        exposition.update("w", {(new, "NONE"): Totals()}, {new: (Job(), None)}, gone([(old, "NONE")], [old]))
     for blocks in (exposition._label_sets, exposition._jobs):
         assert len(blocks._groups) == 1
         assert len(blocks._with_room) <= 1

@@ -12,6 +12,7 @@ from exporter.accounting.labels import OTHER
 from exporter.accounting.records import Changes, LabelSet
 from exporter.exposition.snapshot import Format
 from exporter.families import JOB_INFO, REPAIRS, RUNS, TASK_RUNS
+from tests.exposition import plain
 from tests.polling.test_history import NAMES, Histories, Life
 from tests.polling.world import World
 
@@ -84,7 +85,7 @@ class LimitedHistories(Histories):
 
     def compare(self) -> None:
         super().compare()
-        body = b"".join(self.world.exposition.snapshot.plain(Format.TEXT, b"")).decode()
+        body = plain(self.world.exposition, Format.TEXT).decode()
         served: dict[str, set[str]] = {}
         for family in text_string_to_metric_families(body):
             for sample in family.samples:
