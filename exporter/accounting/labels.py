@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from exporter.workspace.models import Run
+from exporter.workspace.models import Run, Task
 
 NO_TARGET: Final = "NONE"
 # The `job_id` of all jobs that there is no room for.
@@ -18,3 +18,8 @@ def job_label(run: Run) -> str:
 def is_one_off(label: str) -> bool:
     """Whether a `job_id` label stands for many jobs: a run type, or OTHER."""
     return not label.lstrip("-").isdigit()
+
+
+def target_of(item: Run | Task) -> str:
+    """The value of `effective_performance_target`: NONE for classic compute."""
+    return item.effective_performance_target or NO_TARGET

@@ -8,8 +8,9 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from exporter.accounting.draft import Observation
 from exporter.accounting.records import ActiveGauges, Changes, Gone, LabelSet, Progress, Settled
-from exporter.accounting.tracker import Observation, Tracker, merged
+from exporter.accounting.tracker import Tracker, merged
 from exporter.exposition.exposition import Exposition
 from exporter.instruments import WorkspaceInstruments
 from exporter.polling.series_budget import SeriesBudget

@@ -9,8 +9,8 @@ from contextlib import aclosing
 
 import msgspec
 
+from exporter.accounting.draft import Observation
 from exporter.accounting.records import Progress
-from exporter.accounting.tracker import Observation
 from exporter.polling.ledger import Advance, Ledger
 from exporter.polling.reading import Read, Reader, in_time, side_by_side
 from exporter.workspace.limits import Lane

@@ -10,8 +10,8 @@ import asyncio
 import msgspec
 import structlog
 
+from exporter.accounting.draft import Observation
 from exporter.accounting.records import Progress
-from exporter.accounting.tracker import Observation
 from exporter.instruments import WorkspaceInstruments
 from exporter.polling.ledger import Advance, Ledger
 from exporter.polling.lookback import Lookback, cut

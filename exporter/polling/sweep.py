@@ -9,8 +9,8 @@ import asyncio
 import msgspec
 import structlog
 
+from exporter.accounting.draft import Observation
 from exporter.accounting.records import Progress
-from exporter.accounting.tracker import Observation
 from exporter.polling.ledger import Advance, Ledger
 from exporter.polling.reading import Read, Reader, sleep
 from exporter.settings import Settings

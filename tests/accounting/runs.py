@@ -5,9 +5,10 @@ from typing import Any
 
 import msgspec
 
+from exporter.accounting.draft import Observation
 from exporter.accounting.records import LabelSet, Progress
 from exporter.accounting.totals import COUNTERS, HISTOGRAMS, Totals
-from exporter.accounting.tracker import Observation, Tracker
+from exporter.accounting.tracker import Tracker
 from exporter.exposition.exposition import Exposition
 from exporter.families import RESULTS, Family
 from exporter.instruments import Instruments

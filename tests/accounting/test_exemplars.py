@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from exporter.accounting.draft import Observation
 from exporter.accounting.records import Progress
 from exporter.accounting.totals import HISTOGRAMS, Totals
-from exporter.accounting.tracker import Observation
 from exporter.exposition.snapshot import Format
 from exporter.families import LABEL_SET_FAMILIES, RUN_DURATION, TASK_EXECUTION, Family
 from exporter.state import StateStore

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from exporter.accounting.draft import Observation
 from exporter.accounting.records import Progress
-from exporter.accounting.tracker import Observation
 from exporter.families import REPAIRS, RUNS
 from tests.accounting.runs import Books, active, run
 from tests.accounting.test_tracker import repaired

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from exporter.accounting.draft import Observation
 from exporter.accounting.records import Job, Progress
 from exporter.accounting.totals import COUNTERS, SEEDED
-from exporter.accounting.tracker import Observation
 from exporter.families import (
     REPAIRS,
     RUN_ATTEMPTS,

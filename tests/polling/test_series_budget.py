@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from exporter.accounting.budget import whole_job
+from exporter.accounting.draft import Observation
 from exporter.accounting.labels import OTHER
-from exporter.accounting.tracker import Observation
 from exporter.exposition.exposition import Exposition
 from exporter.families import LIMITED
 from exporter.instruments import Instruments, WorkspaceInstruments

@@ -1,0 +1,107 @@
+"""What one finished run, one finished task attempt, adds to the totals. Pure.
+
+Source of each meaning: the table in `families.py` and the README's "How it counts".
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+
+from exporter.accounting import durations, outcomes
+from exporter.accounting.labels import target_of
+from exporter.accounting.totals import COUNTERS, EXEMPLAR_LENGTH, HISTOGRAMS, SEEDED, PhaseHistograms, Totals
+from exporter.families import (
+    REPAIRS,
+    RESULTS,
+    RUN_ATTEMPTS,
+    RUN_CLEANUP,
+    RUN_DURATION,
+    RUN_EXECUTION,
+    RUN_QUEUE,
+    RUN_SETUP,
+    RUNS,
+    TASK_CLEANUP,
+    TASK_EXECUTION,
+    TASK_RETRIES,
+    TASK_RUNS,
+    TASK_SETUP,
+)
+from exporter.workspace.models import HistoryItem, Run, Task
+
+_SKIPPED = RESULTS.index("SKIPPED")
+
+_RUN_DURATION = HISTOGRAMS[RUN_DURATION.name]
+_RUN_QUEUE = HISTOGRAMS[RUN_QUEUE.name]
+_RUN_PHASES = PhaseHistograms.of(*(HISTOGRAMS[each.name] for each in (RUN_SETUP, RUN_EXECUTION, RUN_CLEANUP)))
+_RUN_ATTEMPTS = HISTOGRAMS[RUN_ATTEMPTS.name]
+_TASK_PHASES = PhaseHistograms.of(
+    *(HISTOGRAMS[each.name] for each in (TASK_SETUP, TASK_EXECUTION, TASK_CLEANUP))
+)
+_RUN_EXEMPLARS = _RUN_DURATION.exemplars or 0
+_TASK_EXEMPLARS = HISTOGRAMS[TASK_EXECUTION.name].exemplars or 0
+_NO_TOTALS = Totals()
+_RUNS = COUNTERS[RUNS.name]
+_REPAIRS = COUNTERS[REPAIRS.name]
+_TASK_RUNS = COUNTERS[TASK_RUNS.name]
+_TASK_RETRIES = COUNTERS[TASK_RETRIES.name]
+
+
+def executed(run: Run) -> bool:
+    """Whether a finished run did anything at all."""
+    if outcomes.result_slot(run) == _SKIPPED:
+        return False
+    return durations.run_duration_ms(run) > 0 or durations.phases(run) is not None
+
+
+def count_run(totals: Totals, run: Run) -> None:
+    """Add a finished run, without its tasks."""
+    totals.row[SEEDED] = 1
+    totals.count(_RUNS, outcomes.result_slot(run))
+    totals.count_termination(*outcomes.termination(run))
+    if not executed(run):
+        return
+    if duration_ms := durations.run_duration_ms(run):
+        bucket = totals.observe(_RUN_DURATION, duration_ms)
+        at = _RUN_EXEMPLARS + EXEMPLAR_LENGTH * bucket
+        totals.exemplify(at, durations.ended_ms(run), run.run_id, duration_ms)
+    totals.observe(_RUN_QUEUE, durations.queue_duration_ms(run))
+    totals.observe(_RUN_ATTEMPTS, durations.attempts(run))
+    if phases := durations.job_phases(run):
+        totals.observe_phases(_RUN_PHASES, phases)
+
+
+def count_repair(totals: Totals, repair: HistoryItem) -> None:
+    """Add a finished repair of a run that was counted before."""
+    totals.count(_REPAIRS, outcomes.result_slot(repair))
+
+
+def count_tasks(totals_of: Callable[[str], Totals], tasks: Iterable[Task]) -> None:
+    """Add finished task attempts, each to the totals of its own target."""
+    # Most of the time of a first poll goes by here: what is called once a task is written out.
+    bounds, setup_at, setup_sum, execution_at, execution_sum, cleanup_at, cleanup_sum = _TASK_PHASES
+    totals, counted_for = _NO_TOTALS, None
+    for task in tasks:
+        if totals is _NO_TOTALS or task.effective_performance_target != counted_for:
+            counted_for = task.effective_performance_target
+            totals = totals_of(target_of(task))
+            row, exemplars = totals.row, totals.exemplars
+        slot = outcomes.result_slot(task)
+        row[_TASK_RUNS.first + slot] += 1
+        if task.attempt_number:
+            row[_TASK_RETRIES.first] += 1
+        setup = task.setup_duration or 0
+        execution = task.execution_duration or 0
+        cleanup = task.cleanup_duration or 0
+        if slot == _SKIPPED or not (setup > 0 or execution > 0 or cleanup > 0):
+            continue
+        if setup < 0 or execution < 0 or cleanup < 0:
+            setup, execution, cleanup = max(setup, 0), max(execution, 0), max(cleanup, 0)
+        row[setup_at + bisect_left(bounds, setup)] += 1
+        bucket = bisect_left(bounds, execution)
+        row[execution_at + bucket] += 1
+        row[cleanup_at + bisect_left(bounds, cleanup)] += 1
+        row[setup_sum] += setup
+        row[execution_sum] += execution
+        row[cleanup_sum] += cleanup
+        at = _TASK_EXEMPLARS + EXEMPLAR_LENGTH * bucket
+        if task.run_id is not None and (task.end_time or 0) >= exemplars[at]:
+            totals.exemplify(at, int(task.end_time or 0), task.run_id, execution)
