@@ -90,10 +90,10 @@ $(DEV): $(CREATED) requirements-dev.txt pyproject.toml exporter/__init__.py
 # The rules, the rule tests and the alerting path are tested with the real programs. Without them those tests
 # are skipped, loudly; with REQUIRE_PROMETHEUS=1 (CI) that is an error.
 prometheus:
-	@for program in prometheus promtool prometheus-alertmanager amtool curl; do \
+	@for program in prometheus promtool prometheus-alertmanager amtool curl wget; do \
 	    command -v $$program >/dev/null || missing="$$missing $$program"; \
 	done; \
-	[ -z "$$missing" ] || .ci/apt-install prometheus prometheus-alertmanager curl || { \
+	[ -z "$$missing" ] || .ci/apt-install prometheus prometheus-alertmanager curl wget || { \
 	    echo "!!! NOT TESTED with Prometheus and Alertmanager: missing$$missing !!!" >&2; \
 	    [ "$$REQUIRE_PROMETHEUS" != 1 ]; }
 

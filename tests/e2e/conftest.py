@@ -31,7 +31,7 @@ def launch(tmp_path: Path) -> Iterator[Launcher]:
 
 
 def program(name: str) -> str:
-    """The path of a program of Prometheus; skips without it, or fails where it is required."""
+    """The path of a program that the tests run; skips without it, or fails where it is required."""
     path = shutil.which(name)
     if path is None:
         message = f"{name} is not installed, so this is NOT TESTED; REQUIRE_PROMETHEUS=1 makes it a failure"
