@@ -6,7 +6,7 @@ on, all but the two health paths is shut.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 import structlog
@@ -115,13 +115,15 @@ class WebServer:
             body = snapshot.plain(form, own)
         response = web.StreamResponse(headers=headers)
         response.content_length = body.length
-        await response.prepare(request)
-        if request.method != hdrs.METH_HEAD:
-            for part in body.parts:
-                await response.write(part)
-                # A client that keeps up with us makes no write wait: let others have their turn.
-                await asyncio.sleep(0)
-        await response.write_eof()
+        # Who goes away in the middle, as Prometheus does at its timeout, is no error of ours.
+        with suppress(ConnectionError):
+            await response.prepare(request)
+            if request.method != hdrs.METH_HEAD:
+                for part in body.parts:
+                    await response.write(part)
+                    # A client that keeps up with us makes no write wait: let others have their turn.
+                    await asyncio.sleep(0)
+            await response.write_eof()
         return response
 
     async def _healthy(self, _: web.Request) -> web.Response:

@@ -1,8 +1,5 @@
 """The bytes that scrapes get: one whole rendering, plain or as one gzip member, swapped in at once."""
 
-import asyncio
-import shutil
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,8 +10,6 @@ from exporter.exposition.packing import Packer, checked
 from exporter.exposition.snapshot import EMPTY, Format, Rendering, Snapshot
 from exporter.families import JOB_INFO, RUNS
 from exporter.instruments import Instruments
-from exporter.settings import Settings
-from exporter.web import WebServer
 from tests.exposition import Observed, exposed, packed, plain, sent, unpacked
 
 own_bytes = st.binary(max_size=200)
@@ -97,27 +92,3 @@ def test_the_exporter_says_how_many_series_it_serves() -> None:
     )
     assert float(lines["databricks_exporter_series"]) == 5
     assert float(lines["databricks_exporter_render_duration_seconds"]) > 0
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl to read it with")
-@pytest.mark.parametrize("accept", ["text/plain", "application/openmetrics-text"])
-async def test_curl_reads_a_packed_body_to_its_end(accept: str) -> None:
-    """`curl --compressed` gets every line of the job families and of the exporter's own."""
-    exposition = many_jobs(2_000)
-    web_settings = Settings.from_layers({"web": {"listen_address": "127.0.0.1:0"}})
-    async with WebServer(web_settings, None, exposition, Instruments(), []).listening() as address:
-        bodies = []
-        for more in ([], ["--compressed"]):
-            curl = await asyncio.create_subprocess_exec(
-                "curl", "-sSf", *more, "-H", f"Accept: {accept}", f"http://{address}/metrics",
-                stdout=asyncio.subprocess.PIPE,
-            )  # fmt: skip
-            output, _ = await curl.communicate()
-            assert curl.returncode == 0
-            bodies.append(output)
-    form = Format.OPENMETRICS if "openmetrics" in accept else Format.TEXT
-    jobs = plain(exposition, form)
-    assert all(body.startswith(jobs) for body in bodies)
-    own = [body.removeprefix(jobs).decode() for body in bodies]
-    assert all("\ndatabricks_exporter_build_info{" in text for text in own)
-    assert len(own[0].splitlines()) == len(own[1].splitlines())
