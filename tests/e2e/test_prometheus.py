@@ -22,13 +22,14 @@ _LISTENS = re.compile(r"Listening on.*address=(127\.0\.0\.1:\d+)")
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Callable[[], str]]:
+def running(folder: Path, *more: str) -> Iterator[Callable[[], str]]:
     """A Prometheus with the configuration in a folder, and its log, while the context is open."""
     command = [
         program("prometheus"),
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         "--web.listen-address=127.0.0.1:0",
+        *more,
     ]
     path = folder / "log"
     with path.open("wb") as log:
@@ -38,6 +39,18 @@ def running(folder: Path) -> Iterator[Callable[[], str]]:
     finally:
         process.kill()
         process.wait()
+
+
+async def ask(log: Callable[[], str], path: str, **params: str) -> Any:
+    """The data that Prometheus' API answers with; None while it is not ready to answer."""
+
+    async def address() -> str | None:
+        found = _LISTENS.search(log())
+        return found[1] if found else None
+
+    url = f"http://{await wait_for(address, 'Prometheus listens')}/api/v1/{path}"
+    async with aiohttp.ClientSession() as session, session.get(url, params=params) as response:
+        return (await response.json())["data"] if response.status == 200 else None
 
 
 async def test_prometheus_draws_a_quantile_from_what_it_scrapes(
@@ -64,23 +77,15 @@ async def test_prometheus_draws_a_quantile_from_what_it_scrapes(
 async def _quantiles(server: SimulatorServer, job: int, log: Callable[[], str]) -> dict[str, float]:
     """The finite quantiles by target; runs finish until there is one."""
 
-    async def address() -> str | None:
-        found = _LISTENS.search(log())
-        return found[1] if found else None
+    async def finite() -> dict[str, float]:
+        server.workspace.finished_run(
+            job, start=time.time() - 200, duration=200, target="PERFORMANCE_OPTIMIZED"
+        )
+        found = await ask(log, "query", query=QUANTILE)
+        return {
+            series["metric"]["effective_performance_target"]: value
+            for series in (found or {}).get("result", [])
+            if math.isfinite(value := float(series["value"][1]))
+        }
 
-    url = f"http://{await wait_for(address, 'Prometheus listens')}/api/v1/query"
-    async with aiohttp.ClientSession() as session:
-
-        async def finite() -> dict[str, float]:
-            server.workspace.finished_run(
-                job, start=time.time() - 200, duration=200, target="PERFORMANCE_OPTIMIZED"
-            )
-            async with session.get(url, params={"query": QUANTILE}) as response:
-                answer: dict[str, Any] = await response.json()
-            return {
-                series["metric"]["effective_performance_target"]: value
-                for series in answer.get("data", {}).get("result", [])
-                if math.isfinite(value := float(series["value"][1]))
-            }
-
-        return await wait_for(finite, "Prometheus has a quantile", pause=0.3)
+    return await wait_for(finite, "Prometheus has a quantile", pause=0.3)
