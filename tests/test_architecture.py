@@ -31,6 +31,8 @@ LAYERS = (
 # No socket, clock, log or database, themselves or through what they import.
 PURE = (
     "exporter.accounting",
+    "exporter.exposition.blocks",
+    "exporter.exposition.packing",
     "exporter.exposition.render",
     "exporter.exposition.negotiation",
     "exporter.exposition.snapshot",
