@@ -16,7 +16,7 @@ from exporter.families import RESULTS
 from exporter.instruments import Instruments
 
 # What the escaping, the parsers and the line ends could stumble over; lone surrogates never get this far.
-LETTERS = 'aZ09_-., {}=#\\"\n\r\t\0\x85\u2028é€\U0001f600'
+LETTERS = 'aZ09_-., {}=#%\\"\n\r\t\0\x85\u2028é€\U0001f600'
 texts = st.text(LETTERS, max_size=8)
 words = texts | st.sampled_from(["STANDARD", "PERFORMANCE_OPTIMIZED", "NONE", '\\"', "\\n", "\\\\n", "# EOF"])
 job_labels = st.integers(1, 2**53).map(str) | st.sampled_from(["SUBMIT_RUN", "WORKFLOW_RUN"])

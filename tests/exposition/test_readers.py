@@ -211,3 +211,19 @@ async def test_a_client_that_goes_away_in_the_middle_harms_nobody(
     body = await with_aiohttp(url, {"Accept": "text/plain"}, packed=True)
     assert body.startswith(plain(exposition, Format.TEXT))
     assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []
+
+
+async def test_a_client_that_reads_no_more_does_not_hold_up_the_end(
+    exposition: Exposition, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server stops while clients sit on half a body; they are cut off, and no error is logged."""
+    settings = Settings.from_layers({"web": {"listen_address": "127.0.0.1:0"}})
+    async with WebServer(settings, None, exposition, Instruments(), []).listening() as address:
+        host, port = address.rsplit(":", 1)
+        clients = [await asyncio.open_connection(host, int(port), limit=4096) for _ in range(3)]
+        for reader, writer in clients:
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+    for _, writer in clients:
+        writer.transport.abort()
+    assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []

@@ -148,21 +148,6 @@ def test_jobs_are_read_back_as_they_are(
     assert exposition.snapshot.series == len(wanted)
 
 
-@settings(unhurried, max_examples=25)
-@given(st.dictionaries(st.tuples(job_labels, words), observed, max_size=3), st.data())
-def test_what_is_rendered_again_is_what_is_new(
-    label_sets: dict[tuple[str, str], Observed], data: st.DataObject
-) -> None:
-    """Updates in parts, in any order, end in the same samples as one update with everything."""
-    totals = {labels: what.totals() for labels, what in label_sets.items()}
-    whole = exposed("w", totals)
-    parts = exposed("w", {})
-    for labels in data.draw(st.permutations(list(totals))):
-        parts.update("w", {labels: label_sets[labels].totals()}, {})
-    for form in Format:
-        assert samples(parsed(parts, form)) == samples(parsed(whole, form))
-
-
 def one(**fields: object) -> Observed:
     return Observed(**fields)  # type: ignore[arg-type]
 

@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.accounting.records import Job
+from exporter.accounting.totals import Totals
 from exporter.exposition.exposition import Exposition
 from exporter.exposition.packing import Packer, checked
 from exporter.exposition.snapshot import EMPTY, Format, Rendering, Snapshot
@@ -73,12 +74,15 @@ def test_the_own_metrics_come_last() -> None:
 
 @pytest.mark.parametrize("form", Format)
 def test_before_the_first_update_there_is_an_empty_body(form: Format) -> None:
-    """A scrape before any poll gets the own metrics alone, packed or not, without a wait."""
-    snapshot = Exposition(Instruments()).ready(form)
-    assert snapshot is not None
-    assert sent(snapshot.plain(form, b"own 1\n")) == b"own 1\n"
-    assert unpacked(sent(snapshot.gzipped(form, b"own 1\n"))) == b"own 1\n"
-    assert unpacked(sent(snapshot.gzipped(form, b""))) == b""
+    """A scrape before any poll, or of what has no sample, gets the own metrics alone, packed or not."""
+    exposition = Exposition(Instruments())
+    assert exposition.ready(form) is EMPTY
+    for _ in range(2):
+        assert plain(exposition, form, b"own 1\n") == b"own 1\n"
+        assert unpacked(packed(exposition, form, b"own 1\n")) == b"own 1\n"
+        assert unpacked(packed(exposition, form)) == b""
+        assert exposition.snapshot.series == 0
+        exposition.update("w", {("1", "NONE"): Totals()}, {"SUBMIT_RUN": (Job(), None)})
 
 
 def test_the_exporter_says_how_many_series_it_serves() -> None:
