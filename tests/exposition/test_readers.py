@@ -213,6 +213,22 @@ async def test_a_client_that_goes_away_in_the_middle_harms_nobody(
     assert [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}] == []
 
 
+async def test_a_client_that_reads_no_more_holds_up_nobody_else(exposition: Exposition, url: str) -> None:
+    """While several clients sit on half a body, commits and other clients' scrapes go on."""
+    host, port = url.removeprefix("http://").removesuffix("/metrics").rsplit(":", 1)
+    clients = [await asyncio.open_connection(host, int(port), limit=4096) for _ in range(8)]
+    for reader, writer in clients:
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+    await asyncio.to_thread(exposition.update, "another.test", {}, {"1": (Job(name="later"), None)})
+    for packed in (False, True):
+        body = await with_aiohttp(url, {"Accept": "text/plain"}, packed)
+        assert body.startswith(plain(exposition, Format.TEXT))
+        assert b'job_name="later"' in body
+    for _, writer in clients:
+        writer.transport.abort()
+
+
 async def test_a_client_that_reads_no_more_does_not_hold_up_the_end(
     exposition: Exposition, caplog: pytest.LogCaptureFixture
 ) -> None:
