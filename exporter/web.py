@@ -5,8 +5,8 @@ on, all but the two health paths is shut.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import structlog
@@ -23,6 +23,8 @@ from exporter.web_config import WebConfigFile
 # The loop is dead when nothing at all has happened for so many intervals.
 DEAD_AFTER_INTERVALS = 10
 SHUTDOWN_SECONDS = 1.0
+# A client that takes nothing for so long is cut off, because it keeps its snapshot in memory.
+STALLED_SECONDS = 60.0
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -115,15 +117,7 @@ class WebServer:
             body = snapshot.plain(form, own)
         response = web.StreamResponse(headers=headers)
         response.content_length = body.length
-        # Who goes away in the middle, as Prometheus does at its timeout, is no error of ours.
-        with suppress(ConnectionError):
-            await response.prepare(request)
-            if request.method != hdrs.METH_HEAD:
-                for part in body.parts:
-                    await response.write(part)
-                    # A client that keeps up with us makes no write wait: let others have their turn.
-                    await asyncio.sleep(0)
-            await response.write_eof()
+        await _send(request, response, () if request.method == hdrs.METH_HEAD else body.parts)
         return response
 
     async def _healthy(self, _: web.Request) -> web.Response:
@@ -143,6 +137,24 @@ class WebServer:
             [view.instruments for view in self._views],
         )
         return web.Response(text=page, content_type="text/html")
+
+
+async def _send(request: web.Request, response: web.StreamResponse, parts: Iterable[bytes]) -> None:
+    """Send an answer part by part, to its end or for as long as the client takes it."""
+    try:
+        await response.prepare(request)
+        for part in parts:
+            async with asyncio.timeout(STALLED_SECONDS):
+                await response.write(part)
+            # A client that keeps up with us makes no write wait: let others have their turn.
+            await asyncio.sleep(0)
+        async with asyncio.timeout(STALLED_SECONDS):
+            await response.write_eof()
+    except ConnectionError:
+        pass  # who goes away in the middle, as Prometheus does at its timeout, is no error of ours
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
 
 
 def _verdict(bad: Sequence[WorkspaceView], complaint: str) -> web.Response:

@@ -13,7 +13,7 @@ from exporter.web import WebServer
 from tests.e2e.conftest import program
 from tests.e2e.process import Launcher, wait_for
 from tests.e2e.test_prometheus import ask, running
-from tests.exposition.test_readers import large
+from tests.exposition import large
 
 OURS = '{__name__=~"databricks_(job|task)_.*"}'
 

@@ -1,5 +1,6 @@
 """Job and task totals as the exposition takes them, made up by hypothesis or by hand, and what it serves."""
 
+import random
 import zlib
 from dataclasses import dataclass, field
 
@@ -21,6 +22,8 @@ texts = st.text(LETTERS, max_size=8)
 words = texts | st.sampled_from(["STANDARD", "PERFORMANCE_OPTIMIZED", "NONE", '\\"', "\\n", "\\\\n", "# EOF"])
 job_labels = st.integers(1, 2**53).map(str) | st.sampled_from(["SUBMIT_RUN", "WORKFLOW_RUN"])
 milliseconds = st.integers(0, 10**11)
+# How many there are in the large exposition.
+LABEL_SETS = 400
 
 
 @dataclass
@@ -127,3 +130,22 @@ def unpacked(body: bytes) -> bytes:
     assert reader.unused_data == b""
     assert reader.unconsumed_tail == b""
     return content
+
+
+def large() -> Exposition:
+    """Some megabytes that do not pack too well, in a hundred groups, with exemplars."""
+    chance = random.Random(7)
+    totals: dict[tuple[str, str], Totals] = {}
+    for number in range(LABEL_SETS):
+        values = {name: [chance.randrange(10**8) for _ in range(3)] for name in HISTOGRAMS}
+        what = Observed(values, {("databricks_job_runs_total", "FAILED"): 1}, seeded=True).totals()
+        for slots in HISTOGRAMS.values():
+            if slots.exemplars is not None:
+                what.exemplify(slots.exemplars + 3 * 5, 1_780_000_000_000 + number, number + 1, 100_000)
+        totals[str(number), "STANDARD"] = what
+    jobs: dict[str, tuple[Job, ActiveGauges | None]] = {
+        str(number): (Job(name=f"job {number} «é» \\ \"'", last_run=LastRun(
+            chance.randrange(10**12), number + 1, "STANDARD", 1, 5, 0, None, 1, success=True)), None)
+        for number in range(LABEL_SETS)
+    }  # fmt: skip
+    return exposed("adb-1.2.test", totals, jobs)
