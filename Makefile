@@ -87,14 +87,14 @@ $(DEV): $(CREATED) requirements-dev.txt pyproject.toml exporter/__init__.py
 	@$(PIP) install --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# The rules, the rule tests and the alerting path are tested with the real programs. Without them those tests
-# are skipped, loudly; with REQUIRE_PROMETHEUS=1 (CI) that is an error.
+# The rules, the rule tests, the alerting path and what clients read are tested with the real programs. Without
+# them those tests are skipped, loudly; with REQUIRE_PROMETHEUS=1 (CI) that is an error.
 prometheus:
 	@for program in prometheus promtool prometheus-alertmanager amtool curl wget; do \
 	    command -v $$program >/dev/null || missing="$$missing $$program"; \
 	done; \
 	[ -z "$$missing" ] || .ci/apt-install prometheus prometheus-alertmanager curl wget || { \
-	    echo "!!! NOT TESTED with Prometheus and Alertmanager: missing$$missing !!!" >&2; \
+	    echo "!!! NOT TESTED with real programs: missing$$missing !!!" >&2; \
 	    [ "$$REQUIRE_PROMETHEUS" != 1 ]; }
 
 # The kustomization is built by kubectl and the unit is read by systemd-analyze; the rest is as above, with
