@@ -1,8 +1,9 @@
 """What scrapes read: the newest whole rendering, swapped in at once.
 
-What must stay true: a scrape sees whole commits only, never waits for one and keeps the snapshot it began
-with; what has not changed is neither rendered nor compressed again; a format that nobody has asked for lately
-costs nothing. `update` and `prepare` take long for many series: callers run them in a thread.
+What must stay true: a scrape sees whole commits only and keeps the snapshot it began with; it waits for no
+commit, but where it is the first in its format; what has not changed is neither rendered nor compressed again;
+a format that nobody has asked for lately costs nothing. `update` and `prepare` take long for many series:
+callers run them in a thread.
 """
 
 import math
