@@ -1,8 +1,8 @@
 """What scrapes read: the newest whole rendering, swapped in at once.
 
 What must stay true: a scrape sees whole commits only and keeps the snapshot it began with; it waits for no
-commit, but where it is the first in its format; what has not changed is neither rendered nor compressed again;
-a format that nobody has asked for lately costs nothing. `update` and `prepare` take long for many series:
+commit, unless it is the first in its format; what has not changed is neither rendered nor compressed again; a
+format that nobody has asked for lately costs nothing. `update` and `prepare` take long for many series:
 callers run them in a thread.
 """
 

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from exporter.accounting.records import Job
+from exporter.accounting.records import Gone, Job
 from exporter.accounting.totals import COUNTERS
 from exporter.exposition.exposition import READY_SECONDS, Exposition
 from exporter.exposition.snapshot import Format
@@ -25,8 +25,7 @@ def commit(exposition: Exposition, workspace: str, number: int) -> None:
         workspace,
         {(label, "NONE"): totals for label in LABELS},
         {label: (Job(name=str(number)), None) for label in LABELS},
-        [(label, "NONE") for label in LABELS[::2]],
-        LABELS[::2],
+        Gone(frozenset((label, "NONE") for label in LABELS[::2]), frozenset(LABELS[::2])),
     )
 
 
