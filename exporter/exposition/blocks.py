@@ -84,7 +84,9 @@ class Blocks(Generic[V]):
             rendered = [self._render(key, self._values[key], columns) for key in self._groups[group]]
             texts = zip(*rendered, strict=True) if rendered else ((),) * len(columns)
             for column, strip, packed, lines in zip(columns, strips, pieces, texts, strict=True):
-                packed[group] = self._packer.pack("".join(lines), _series(column.family, lines), strip[group])
+                text = "".join(lines).encode()
+                if not strip.has(group, text):
+                    packed[group] = self._packer.pack(text, _series(column.family, lines))
         for strip, packed in zip(strips, pieces, strict=True):
             strip.replace(packed)
 

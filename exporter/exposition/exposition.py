@@ -102,15 +102,15 @@ class Exposition:
 
     def _body(
         self, strips: list[tuple[Column, Strip]], form: Format
-    ) -> Iterator[tuple[Sequence[Piece], Check]]:
+    ) -> Iterator[tuple[Sequence[bytes], Check]]:
         for column, strip in strips:
             if column.form in {None, form} and strip.check.size:
                 heading = self._heading(column.family, form)
-                yield [heading], checked([heading])
-                yield strip.pieces, strip.check
+                yield [heading.data], checked([heading])
+                yield strip.segments, strip.check
 
     def _heading(self, family: Family, form: Format) -> Piece:
         piece = self._headings.get((family, form))
         if piece is None:
-            piece = self._headings[family, form] = Packer().pack(heading(family, form), 0)
+            piece = self._headings[family, form] = Packer().pack(heading(family, form).encode(), 0)
         return piece

@@ -7,6 +7,7 @@ is as valid (RFC 1952), but curl, wget and httpx stop after the first. Source: R
 """
 
 import struct
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
@@ -15,6 +16,8 @@ from isal import isal_zlib
 GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LEVEL = 1  # about 18 times smaller; 0 is faster by half and leaves 12 times
 _GROUPS_PER_CHECK = 16
+# At a million series some 300 kB: large enough to be sent as it is.
+_GROUPS_PER_SEGMENT = 512
 
 
 # No NamedTuples: of tens of thousands the collector would look at each.
@@ -37,17 +40,12 @@ class Packer:
         # One for all pieces: after a full flush it knows nothing of what came before.
         self._compressor = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
 
-    def pack(self, lines: str, series: int, before: Piece = NOTHING) -> Piece:
-        """These lines as a piece; `before` itself where it holds the same."""
+    def pack(self, lines: bytes, series: int) -> Piece:
+        """These lines as a piece."""
         if not lines:
             return NOTHING
-        plain = lines.encode()
-        crc = isal_zlib.crc32(plain)
-        # Inflating takes a fifth of compressing.
-        if crc == before.crc and len(plain) == before.size and _unpacked(before) == plain:
-            return before
-        data = self._compressor.compress(plain) + self._compressor.flush(isal_zlib.Z_FULL_FLUSH)
-        return Piece(data, crc, len(plain), series)
+        data = self._compressor.compress(lines) + self._compressor.flush(isal_zlib.Z_FULL_FLUSH)
+        return Piece(data, isal_zlib.crc32(lines), len(lines), series)
 
 
 class Check(msgspec.Struct, frozen=True, gc=False):
@@ -59,31 +57,72 @@ class Check(msgspec.Struct, frozen=True, gc=False):
 
 
 class Strip:
-    """The pieces of one column of the body, one per group."""
+    """The pieces of one column of the body, one per group: their data joined, and four numbers of each."""
 
     def __init__(self) -> None:
-        self.pieces: list[Piece] = []
-        # Of so many groups each: a change in one costs the checksum of that many, not of all.
-        self._checks: list[Check] = []
+        # The data of so many groups each, as it will be sent; never changed, so that who sends it keeps it.
+        self.segments: tuple[bytes, ...] = ()
         self.check = Check(0, 0, 0)
+        self._lengths, self._crcs, self._sizes, self._series = (array("I") for _ in range(4))
+        self._checks: list[Check] = []
+
+    def __len__(self) -> int:
+        return len(self._lengths)
 
     def __getitem__(self, group: int) -> Piece:
-        return self.pieces[group] if group < len(self.pieces) else NOTHING
+        """The piece of a group."""
+        first = group - group % _GROUPS_PER_SEGMENT
+        segment, length = self.segments[group // _GROUPS_PER_SEGMENT], self._lengths[group]
+        begin = sum(self._lengths[first:group])
+        data = segment[begin : begin + length]
+        return Piece(data, self._crcs[group], self._sizes[group], self._series[group])
+
+    def __iter__(self) -> Iterator[Piece]:
+        return map(self.__getitem__, range(len(self)))
+
+    def has(self, group: int, lines: bytes) -> bool:
+        """Whether the piece of a group holds these lines."""
+        if group >= len(self):
+            return not lines
+        if len(lines) != self._sizes[group] or isal_zlib.crc32(lines) != self._crcs[group]:
+            return False
+        # Equal checksums are no proof; inflating takes a fifth of compressing.
+        return b"".join(unpacked([self[group].data], len(lines) + 1)) == lines
 
     def replace(self, pieces: Mapping[int, Piece]) -> None:
         """Put these pieces, by group, in the place of the ones before."""
-        new = {group: piece for group, piece in pieces.items() if piece is not self[group]}
-        if not new:
+        if not pieces:
             return
-        # Whoever still sends the old list keeps it.
-        self.pieces = self.pieces + [NOTHING] * (max(new) + 1 - len(self.pieces))
-        for group, piece in new.items():
-            self.pieces[group] = piece
-        starts = range(0, len(self.pieces), _GROUPS_PER_CHECK)
+        for numbers in (self._lengths, self._crcs, self._sizes, self._series):
+            numbers.extend([0] * (max(pieces) + 1 - len(numbers)))
+        self._replace_data(pieces)
+        for group, piece in pieces.items():
+            self._lengths[group], self._crcs[group] = len(piece.data), piece.crc
+            self._sizes[group], self._series[group] = piece.size, piece.series
+        starts = range(0, len(self), _GROUPS_PER_CHECK)
         self._checks.extend([Check(0, 0, 0)] * (len(starts) - len(self._checks)))
-        for number in {group // _GROUPS_PER_CHECK for group in new}:
-            self._checks[number] = checked(self.pieces[starts[number] : starts[number] + _GROUPS_PER_CHECK])
+        for number in {group // _GROUPS_PER_CHECK for group in pieces}:
+            part = slice(starts[number], starts[number] + _GROUPS_PER_CHECK)
+            checks = zip(self._crcs[part], self._sizes[part], self._series[part], strict=True)
+            self._checks[number] = checked(Check(*numbers) for numbers in checks)
         self.check = checked(self._checks)
+
+    def _replace_data(self, pieces: Mapping[int, Piece]) -> None:
+        segments = list(self.segments)
+        segments.extend([b""] * (-(-len(self) // _GROUPS_PER_SEGMENT) - len(segments)))
+        by_segment: dict[int, list[int]] = {}
+        for group in sorted(pieces):
+            by_segment.setdefault(group // _GROUPS_PER_SEGMENT, []).append(group)
+        for number, groups in by_segment.items():
+            old, done, at = memoryview(segments[number]), number * _GROUPS_PER_SEGMENT, 0
+            data: list[bytes | memoryview] = []
+            for group in groups:
+                kept = sum(self._lengths[done:group])
+                data += (old[at : at + kept], pieces[group].data)
+                at += kept + self._lengths[group]
+                done = group + 1
+            segments[number] = b"".join([*data, old[at:]])
+        self.segments = tuple(segments)
 
 
 def checked(parts: Iterable[Piece | Check]) -> Check:
@@ -108,10 +147,6 @@ def unpacked(parts: Iterable[bytes], at_most: int) -> Iterator[bytes]:
             left = decompressor.unconsumed_tail
             if lines:
                 yield lines
-
-
-def _unpacked(piece: Piece) -> bytes:
-    return isal_zlib.decompressobj(-isal_zlib.MAX_WBITS).decompress(piece.data)
 
 
 def ending(own: bytes, check: Check) -> bytes:

@@ -4,12 +4,12 @@ The job families come first and may be large; the exporter's own metrics are mad
 A plain body is inflated from the same pieces while it is sent, so it costs no memory.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from itertools import chain
 from typing import NamedTuple
 
-from exporter.exposition.packing import GZIP_HEAD, Check, Piece, checked, ending, unpacked
+from exporter.exposition.packing import GZIP_HEAD, Check, checked, ending, unpacked
 
 # What is sent at a time: large enough to cost few calls, small enough to hold nobody up.
 _PART_BYTES = 256 * 1024
@@ -29,11 +29,11 @@ class Rendering(NamedTuple):
     check: Check
 
     @classmethod
-    def of(cls, strips: Iterable[tuple[Sequence[Piece], Check]]) -> "Rendering":
-        """Strips of pieces one after another, each with the check of the whole strip."""
+    def of(cls, strips: Iterable[tuple[Iterable[bytes], Check]]) -> "Rendering":
+        """The data of strips one after another, each with the check of the whole strip."""
         whole = list(strips)
-        data = (piece.data for pieces, _ in whole for piece in pieces)
-        return cls(tuple(_in_parts(data)), checked(check for _, check in whole))
+        parts = _in_parts(chain.from_iterable(data for data, _ in whole))
+        return cls(tuple(parts), checked(check for _, check in whole))
 
 
 class Body(NamedTuple):
@@ -63,15 +63,15 @@ class Snapshot:
 
 
 def _in_parts(data: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in parts of a good size to send."""
+    """The same bytes in parts of a good size to send; what is large enough stays as it is."""
     part: list[bytes] = []
     size = 0
     for each in data:
-        part.append(each)
-        size += len(each)
-        if size >= _PART_BYTES:
+        if size + len(each) > _PART_BYTES and part:
             yield b"".join(part)
             part, size = [], 0
+        part.append(each)
+        size += len(each)
     if part:
         yield b"".join(part)
 

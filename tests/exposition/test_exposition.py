@@ -251,15 +251,15 @@ def test_families_that_the_formats_share_are_not_made_again() -> None:
     exposition, clock = timed()
     renamed(exposition, "n")
     shared = [strip for column, strip in exposition._jobs._strips.items() if column.form is None]
-    before = [piece for strip in shared for piece in strip.pieces]
+    before = [segment for strip in shared for segment in strip.segments]
     assert before
     clock.now += READY_SECONDS + 1
     exposition.ready(Format.OPENMETRICS)
     assert renamed(exposition, "n") == {Format.OPENMETRICS}
     plain(exposition, Format.TEXT)
     after = [strip for column, strip in exposition._jobs._strips.items() if column.form is None]
-    pieces = [piece for strip in after for piece in strip.pieces]
-    assert all(piece is old for piece, old in zip(pieces, before, strict=True))
+    segments = [segment for strip in after for segment in strip.segments]
+    assert all(new is old for new, old in zip(segments, before, strict=True))
 
 
 def job_that_ended(number: int) -> tuple[Job, None]:

@@ -2,13 +2,11 @@
 
 import zlib
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter.exposition.packing import (
     GZIP_HEAD,
-    NOTHING,
     Check,
     Packer,
     Piece,
@@ -36,7 +34,7 @@ def member(pieces: list[Piece], own: bytes) -> bytes:
 def test_pieces_in_any_order_inflate_to_their_lines(some: list[str], own: bytes, data: st.DataObject) -> None:
     """One packer's pieces, put together in another order, twice or not at all, are one whole member."""
     packer = Packer()
-    pieces = [packer.pack(text, 1) for text in some]
+    pieces = [packer.pack(text.encode(), 1) for text in some]
     order = data.draw(st.lists(st.integers(0, len(some) - 1), max_size=10) if some else st.just([]))
     wanted = "".join(some[number] for number in order).encode() + own
     assert inflated(member([pieces[number] for number in order], own)) == wanted
@@ -52,7 +50,7 @@ def test_what_is_sent_inflates_to_the_lines_however_it_is_cut(
 ) -> None:
     """Data of several pieces, cut anywhere, comes out in bits of at most so many bytes, with one check."""
     packer = Packer()
-    pieces = [packer.pack(text, 2) for text in some]
+    pieces = [packer.pack(text.encode(), 2) for text in some]
     plain = "".join(some).encode()
     data = b"".join(piece.data for piece in pieces)
     bits = list(unpacked((data[at : at + part] for at in range(0, len(data), part)), at_most))
@@ -61,54 +59,72 @@ def test_what_is_sent_inflates_to_the_lines_however_it_is_cut(
     assert checked(pieces) == Check(zlib.crc32(plain), len(plain), 2 * sum(map(bool, some)))
 
 
-def test_the_same_lines_are_the_piece_before() -> None:
-    """Equal lines give back the very piece; others of the same length do not, nor does nothing."""
-    packer = Packer()
-    before = packer.pack("a 1\n", 1)
-    assert packer.pack("a 1\n", 1, before) is before
-    assert lines_of(packer.pack("a 2\n", 1, before)) == b"a 2\n"
-    assert packer.pack("", 0, before) is NOTHING
-    assert packer.pack("", 0) is NOTHING
+def test_a_strip_knows_the_lines_it_has() -> None:
+    """Equal lines are there already; others of the same length are not, nor are lines of another group."""
+    packer, strip = Packer(), Strip()
+    assert strip.has(0, b"")
+    assert not strip.has(0, b"a 1\n")
+    strip.replace({0: packer.pack(b"a 1\n", 1), 2: packer.pack(b"c 1\n", 1)})
+    assert strip.has(0, b"a 1\n")
+    assert strip.has(1, b"")
+    assert strip.has(2, b"c 1\n")
+    assert not strip.has(0, b"a 2\n")
+    assert not strip.has(0, b"")
+    assert not strip.has(0, b"c 1\n")
+    assert not strip.has(1, b"a 1\n")
 
 
 def test_lines_with_the_same_checksum_are_told_apart() -> None:
-    """Two texts of the same length and CRC-32 are packed each for itself."""
-    one, other = "plumless", "buckeroo"
-    assert zlib.crc32(one.encode()) == zlib.crc32(other.encode())
-    packer = Packer()
-    assert lines_of(packer.pack(other, 1, packer.pack(one, 1))) == other.encode()
+    """Two texts of the same length and CRC-32 are not taken for each other."""
+    one, other = b"plumless", b"buckeroo"
+    assert zlib.crc32(one) == zlib.crc32(other)
+    strip = Strip()
+    strip.replace({0: Packer().pack(one, 1)})
+    assert strip.has(0, one)
+    assert not strip.has(0, other)
 
 
 def test_a_packer_lasts() -> None:
     """Hundreds of megabytes later a packer's pieces still refer to nothing but themselves."""
     packer = Packer()
-    first = packer.pack("a line of the body 1\n" * 50_000, 1)
+    first = packer.pack(("a line of the body 1\n" * 50_000).encode(), 1)
     for number in range(200):
-        piece = packer.pack(f"a line of the body {number}\n" * 50_000, 1)
+        piece = packer.pack((f"a line of the body {number}\n" * 50_000).encode(), 1)
     assert lines_of(piece) == b"a line of the body 199\n" * 50_000
     assert inflated(member([piece, first, piece], b"")) == lines_of(piece) + lines_of(first) + lines_of(piece)
 
 
-@pytest.mark.parametrize("groups", [[0], [15], [16], [40], [0, 15, 16, 17, 40]])
-def test_a_strip_keeps_its_check_by_the_pieces_that_change(groups: list[int]) -> None:
-    """Whichever groups get a new piece, the check is that of all lines, and the other pieces stay."""
+@unhurried
+@given(st.lists(st.dictionaries(st.integers(0, 1100), texts, max_size=6), max_size=6))
+def test_a_strip_holds_what_it_was_given_last(updates: list[dict[int, str]]) -> None:
+    """Whatever groups are replaced, however often: data, pieces and check are those of all lines in order."""
     packer, strip = Packer(), Strip()
-    strip.replace({group: packer.pack(f"{group} 1\n", 1) for group in range(41)})
-    before = strip.pieces
-    strip.replace({group: packer.pack(f"{group} 2\n", 1) for group in groups})
-    changed = {group for group in range(41) if strip.pieces[group] is not before[group]}
-    assert changed == set(groups)
-    plain = "".join(f"{group} {2 if group in groups else 1}\n" for group in range(41)).encode()
-    assert b"".join(map(lines_of, strip.pieces)) == plain
-    assert strip.check == Check(zlib.crc32(plain), len(plain), 41)
+    wanted: dict[int, str] = {}
+    for update in updates:
+        strip.replace({group: packer.pack(text.encode(), 1) for group, text in update.items()})
+        wanted |= update
+    ordered = [wanted.get(group, "").encode() for group in range(len(strip))]
+    assert [lines_of(piece) for piece in strip] == ordered
+    plain = b"".join(ordered)
+    assert b"".join(unpacked(strip.segments, 1000)) == plain
+    assert strip.check == Check(zlib.crc32(plain), len(plain), sum(map(bool, ordered)))
+    assert all(strip.has(group, lines) for group, lines in enumerate(ordered))
 
 
-def test_a_strip_that_gets_what_it_has_stays_as_it_is() -> None:
-    """The same pieces again, or none where there was none, make nothing new."""
+def test_segments_without_a_change_stay_the_very_same() -> None:
+    """Of three segments of 512 groups one is made again, and who sends the old one keeps it."""
     packer, strip = Packer(), Strip()
-    pieces = {0: packer.pack("a 1\n", 1), 3: packer.pack("b 1\n", 1)}
-    strip.replace(pieces)
-    before = strip.pieces
-    strip.replace(pieces)
-    strip.replace({1: NOTHING, 99: NOTHING})
-    assert strip.pieces is before
+    strip.replace({group: packer.pack(f"{group} 1\n".encode(), 1) for group in range(1100)})
+    before = strip.segments
+    strip.replace({600: packer.pack(b"600 2\n", 1)})
+    assert [new is old for new, old in zip(strip.segments, before, strict=True)] == [True, False, True]
+    assert b"600 1\n" in b"".join(unpacked(before, 1000))
+
+
+def test_a_strip_that_gets_nothing_stays_as_it_is() -> None:
+    """No piece, no change."""
+    strip = Strip()
+    strip.replace({0: Packer().pack(b"a 1\n", 1)})
+    before = strip.segments
+    strip.replace({})
+    assert strip.segments is before

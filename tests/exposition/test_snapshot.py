@@ -36,8 +36,8 @@ def test_a_gzip_body_is_one_member_with_the_plain_body_in_it(
 ) -> None:
     """However often and with whatever own metrics it is asked for, the packed body is the plain one."""
     packer = Packer()
-    pieces = [packer.pack(text, series) for text, series in contents]
-    rendering = Rendering.of([(pieces, checked(pieces))])
+    pieces = [packer.pack(text.encode(), series) for text, series in contents]
+    rendering = Rendering.of([([piece.data for piece in pieces], checked(pieces))])
     snapshot = Snapshot({form: rendering}, rendering.check.series)
     jobs = "".join(text for text, _ in contents).encode()
     for metrics in (own, later, b""):
