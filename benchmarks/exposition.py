@@ -94,6 +94,10 @@ class _Bench:
             if percent < 100:
                 self._poll(percent, "adjacent")
         self._ready(AS_PROMETHEUS, loopback)
+        for form in ("text", "openmetrics") if self.is_small else ():
+            figures.add(
+                f"render {form}", 1000 * self.exporter.process.ask(do="render", form=form.upper())["cpu"]
+            )
         for form in ("openmetrics", "text") if first or self.is_small else ("openmetrics",):
             figures.add(f"python {form}", 1000 * self.python.ask(format=form)["cpu"])
         if self.go:

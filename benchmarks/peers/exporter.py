@@ -13,14 +13,17 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from io import FileIO
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from exporter.__main__ import GC_THRESHOLD, SWITCH_SECONDS  # also for the memory of all that it imports
 from exporter.accounting.durations import Phases
 from exporter.accounting.records import Job, LabelSet, LastRun, LastSuccess
 from exporter.accounting.totals import COUNTERS, HISTOGRAMS, SEEDED, Totals
+from exporter.exposition.blocks import Render
 from exporter.exposition.exposition import Exposition
-from exporter.families import RESULTS, TERMINATIONS
+from exporter.exposition.render import columns, render_job, render_totals
+from exporter.exposition.snapshot import Format
+from exporter.families import JOB_FAMILIES, LABEL_SET_FAMILIES, RESULTS, TERMINATIONS, Family
 from exporter.instruments import Instruments, WorkspaceInstruments
 from exporter.settings import Settings
 from exporter.settings.addresses import ListenAddress
@@ -30,6 +33,7 @@ from peers.processes import forget_peak, say
 from peers.workload import WORKSPACE
 
 TICK_SECONDS = 0.001
+V = TypeVar("V")
 
 
 class _Exporter:
@@ -72,6 +76,14 @@ class _Exporter:
         jobs = {label: (self._jobs[label], None) for label, _ in label_sets}
         self._exposition.update(WORKSPACE, totals, jobs)
 
+    def render(self, form: Format) -> int:
+        """Every line of one format, not compressed and not kept; how many bytes they are."""
+        rendered = [
+            *zip(*self._rendered(render_totals, self._totals.items(), LABEL_SET_FAMILIES, form), strict=True),
+            *zip(*self._rendered(render_job, self._labelled(), JOB_FAMILIES, form), strict=True),
+        ]
+        return sum(len("".join(lines).encode()) for lines in rendered)
+
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
         """The address of the real web server while the context is open."""
@@ -84,6 +96,16 @@ class _Exporter:
         )
         async with server.listening() as address:
             yield address
+
+    def _labelled(self) -> Iterable[tuple[tuple[str], tuple[Job, None]]]:
+        return (((label,), (job, None)) for label, job in self._jobs.items())
+
+    @staticmethod
+    def _rendered(
+        render: Render[V], values: Iterable[tuple[tuple[str, ...], V]], of: Iterable[Family], form: Format
+    ) -> list[Iterable[str]]:
+        wanted = columns(of, [form])
+        return [render((WORKSPACE, *key), value, wanted) for key, value in values]
 
     def _settle(self, job: workload.Job, runs: list[workload.Run], totals: Totals) -> None:
         for family, values in workload.observations(runs).items():
@@ -199,6 +221,10 @@ async def _obeyed(exporter: _Exporter, chance: Random, many: int) -> bool:
                 began, cpu = time.perf_counter(), time.process_time()
                 await asyncio.to_thread(exporter.publish, changed)
                 say(cpu=time.process_time() - cpu, seconds=time.perf_counter() - began)
+            case "render":
+                cpu = time.process_time()
+                size = exporter.render(Format[command["form"]])
+                say(cpu=time.process_time() - cpu, size=size)
             case "watch":
                 await ticker.start()
                 say(watching=True)

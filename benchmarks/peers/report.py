@@ -59,6 +59,7 @@ def _rows(percents: Sequence[float]) -> list[tuple[str, Cell | None]]:
         ("label sets", _cell("label sets", digits=0)),
         ("series", _cell("series", digits=0)),
         ("first render: CPU", _cell("first render")),
+        ("full render, not compressed: CPU, text / OpenMetrics", _cell("render text", "render openmetrics")),
     ]
     for name in (f"{percent:g} % {place}" for percent in percents for place in PLACES):
         both = _cell(f"poll {name}", f"scrape {name} cpu", by=" + ")
@@ -148,13 +149,14 @@ def _stalls(figures: Figures) -> str:
 
 
 def _full_render(figures: Figures) -> str:
-    """The poll that changed everything, compression included; of the peer's, its faster format."""
-    whole = figures["poll 100 % scattered"]
-    text, openmetrics = figures["python text"] / whole, figures["python openmetrics"] / whole
+    """Everything, not compressed: each format beside the peer's same one."""
+    text, openmetrics = (
+        figures[f"python {form}"] / figures[f"render {form}"] for form in ("text", "openmetrics")
+    )
     return _line(
         f"at {SMALL_SERIES:,} series a full render at least 10 times as fast as prometheus-client's",
         f"{text:.1f} times its text, {openmetrics:.1f} times its OpenMetrics",
-        good=text >= 10,
+        good=min(text, openmetrics) >= 10,
     )
 
 
