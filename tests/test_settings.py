@@ -27,8 +27,10 @@ from exporter.settings import (
     parse,
     parse_duration,
 )
+from tests.certificates import make_ca
 
 SECRET = "dapi0123456789abcdef-Planted"
+CA = make_ca()
 LOGIN = {"DATABRICKS_HOST": "adb-1.2.azuredatabricks.net", "DATABRICKS_TOKEN": SECRET}
 
 # Per kind of value, one for the file, one for the variable, one for the flag.
@@ -141,6 +143,15 @@ def test_help_wins_over_errors(flag: str) -> None:
 # Where values come from
 
 
+@pytest.fixture
+def files_to_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of SAMPLES, for settings that are read at once, in the folder that names begin from."""
+    monkeypatch.chdir(tmp_path)
+    for name in SAMPLES["FILE"]:
+        (tmp_path / name).write_bytes(CA.certificate_pem)
+
+
+@pytest.mark.usefixtures("files_to_name")
 @pytest.mark.parametrize("setting", all_settings(), ids=attrgetter("name"))
 def test_flag_beats_environment_beats_file_beats_default(setting: Setting, tmp_path: Path) -> None:
     """Each place alone sets the value, and the stronger one wins, for every setting of the model."""
@@ -158,6 +169,7 @@ def test_flag_beats_environment_beats_file_beats_default(setting: Setting, tmp_p
     assert value_by_flag(setting, in_file) != value_by_flag(setting, in_environment)
 
 
+@pytest.mark.usefixtures("files_to_name")
 @pytest.mark.parametrize("setting", all_settings(), ids=attrgetter("name"))
 def test_a_flags_value_may_be_the_next_argument(setting: Setting) -> None:
     """`--name value` is `--name=value`, for every setting of the model."""
@@ -643,6 +655,7 @@ def test_the_documented_defaults() -> None:
         "api.concurrency": "16",
         "api.rate": "20",
         "api.timeout": "30s",
+        "api.ca-file": "none",
         "state.path": "databricks-jobs-exporter.db in the user's state folder (XDG)",
         "limits.series": "1000000",
         "limits.idle": "14d",

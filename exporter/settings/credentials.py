@@ -1,34 +1,46 @@
 """Which workspace, and who we are there: Databricks' own variable names, without our prefix.
 
-A further kind of login is one more frozen class with `secrets()` and one more branch in `_login`.
+A further kind of login is one more frozen class with `secrets()` and one more branch in `_login`. What may
+stand in a file is one more name in `IN_FILES`.
 """
 
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import SplitResult, quote_plus, urlsplit
 
 from pydantic import SecretStr
+
+from exporter.settings.files import SecretFile
+from exporter.settings.proxies import Proxy, is_loopback, proxy_for
 
 HOST = "DATABRICKS_HOST"
 TOKEN = "DATABRICKS_TOKEN"  # noqa: S105 -- the name of the variable
 CLIENT_ID = "DATABRICKS_CLIENT_ID"
 CLIENT_SECRET = "DATABRICKS_CLIENT_SECRET"  # noqa: S105 -- the name of the variable
 
+IN_FILES = (TOKEN, CLIENT_ID, CLIENT_SECRET)
+# `DATABRICKS_TOKEN_FILE` instead of `DATABRICKS_TOKEN`, and so on.
+FILE_SUFFIX = "_FILE"
+
 CREDENTIAL_VARIABLES = {
     HOST: "the workspace, for example https://adb-123.4.azuredatabricks.net; https:// may be left out",
     TOKEN: "a personal access token; or instead of it",
     CLIENT_ID: "the application id of a service principal, and",
     CLIENT_SECRET: "its OAuth secret (machine-to-machine login)",
+    TOKEN + FILE_SUFFIX: "instead of the token: a file that holds it; it is read again when it changes",
+    CLIENT_ID + FILE_SUFFIX: "the same for the application id",
+    CLIENT_SECRET + FILE_SUFFIX: "the same for its OAuth secret",
 }
 
 _VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 _HOST_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 # The browser's address bar adds the workspace id: https://<host>/?o=123
 _COPIED_QUERY = re.compile(r"(?:o=[0-9]*)?")
-_LOGIN_CHOICE = f"set {TOKEN}, or {CLIENT_ID} and {CLIENT_SECRET}"
+_LOGIN_CHOICE = f"set {TOKEN}, or {CLIENT_ID} and {CLIENT_SECRET}, each also with {FILE_SUFFIX}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +67,82 @@ class ClientCredentials:
         return (secret, *(base64.b64encode(pair.encode()).decode() for pair in sorted(pairs)))
 
 
+Credentials = PersonalToken | ClientCredentials
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialSource:
+    """Where a login stands: what the environment says, by name, and files for the rest."""
+
+    written: dict[str, str] = field(repr=False)
+    files: dict[str, SecretFile] = field(default_factory=dict)
+
+    def read(self) -> Credentials:
+        """The login as it is now.
+
+        Raises:
+            ValueError: a file cannot be used; the message names it, and never repeats what stands in it.
+        """
+        errors: list[str] = []
+        login = _login(self, errors)
+        if login is None:
+            raise ValueError("; ".join(errors))
+        return login
+
+
 @dataclass(frozen=True, slots=True)
 class WorkspaceAccess:
-    """One workspace and the login for it.
+    """One workspace, the login for it and the way to it.
 
     `base_url`: scheme and host, no trailing slash. `name`: the host in lower case, with the port where one
-    is written; it is the `workspace` label of every metric.
+    is written; it is the `workspace` label of every metric. `source`: where the login was read, if any of it
+    stands in a file. `proxy`: None where the way is direct.
     """
 
     base_url: str
     name: str
-    login: PersonalToken | ClientCredentials
+    login: Credentials
+    source: CredentialSource | None = None
+    proxy: Proxy | None = None
 
     def secrets(self) -> tuple[str, ...]:
         """Every text that must never be shown."""
-        return self.login.secrets()
+        return (*self.login.secrets(), *(self.proxy.secrets() if self.proxy else ()))
 
 
 def workspace_access(environ: Mapping[str, str]) -> tuple[WorkspaceAccess | None, list[str]]:
     """The workspace that the environment names, or None and everything that is wrong with it."""
     errors: list[str] = []
     address = _address(environ.get(HOST, "").strip(), errors)
-    login = _login({name: environ.get(name, "").strip() for name in CREDENTIAL_VARIABLES}, errors)
-    if address is None or login is None:
+    source = _source(environ, errors)
+    login = _login(source, errors)
+    proxy = _proxy(address, environ, errors)
+    if address is None or login is None or errors:
         return None, errors
     scheme, name = address
-    return WorkspaceAccess(base_url=f"{scheme}://{name}", name=name, login=login), []
+    in_files = source if source.files else None
+    return WorkspaceAccess(f"{scheme}://{name}", name, login, in_files, proxy), []
+
+
+def _proxy(address: tuple[str, str] | None, environ: Mapping[str, str], errors: list[str]) -> Proxy | None:
+    # Without an address any host does: what is wrong with the proxy is told all the same.
+    url = urlsplit(f"//{address[1]}" if address else "//workspace.invalid")
+    try:
+        return proxy_for(url.hostname or "", url.port or 443, environ)
+    except ValueError as error:
+        errors.append(str(error))
+        return None
+
+
+def _source(environ: Mapping[str, str], errors: list[str]) -> CredentialSource:
+    source = CredentialSource({name: environ.get(name, "").strip() for name in IN_FILES})
+    for name in IN_FILES:
+        variable = name + FILE_SUFFIX
+        if path := environ.get(variable, ""):
+            if source.written[name]:
+                errors.append(f"variable {variable}: {name} is set too; keep one of them")
+            source.files[name] = SecretFile(variable, Path(path))
+    return source
 
 
 def _address(written: str, errors: list[str]) -> tuple[str, str] | None:
@@ -112,7 +174,7 @@ def _parse_host(written: str) -> tuple[str, str]:
     host = url.hostname or ""
     if not _is_host(host):
         raise ValueError("is no host name; write for example https://adb-123.4.azuredatabricks.net")
-    if url.scheme == "http" and not _is_loopback(host):
+    if url.scheme == "http" and not is_loopback(host):
         raise ValueError("plain http:// would send the credentials unencrypted; write https://")
     # Put together again from what was checked, not cut out of what was written.
     name = f"[{host}]" if ":" in host else host
@@ -143,17 +205,14 @@ def _is_ip(host: str) -> bool:
     return "%" not in host  # a zone id means something on one machine only
 
 
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or (_is_ip(host) and ip_address(host).is_loopback)
-
-
-def _login(written: Mapping[str, str], errors: list[str]) -> PersonalToken | ClientCredentials | None:
-    token, client_id, secret = written[TOKEN], written[CLIENT_ID], written[CLIENT_SECRET]
+def _login(source: CredentialSource, errors: list[str]) -> Credentials | None:
     found = len(errors)
+    words = source.written | {name: _read(file, errors) for name, file in source.files.items()}
+    token, client_id, secret = words[TOKEN], words[CLIENT_ID], words[CLIENT_SECRET]
     errors.extend(
         f"variable {name}: has blanks, control or non-ASCII characters; copy it again"
-        for name in (TOKEN, CLIENT_ID, CLIENT_SECRET)
-        if written[name] and not _VISIBLE_ASCII.fullmatch(written[name])
+        for name, word in source.written.items()
+        if word and not _VISIBLE_ASCII.fullmatch(word)
     )
     if token and (client_id or secret):
         errors.append(f"variable {TOKEN}: two kinds of login are set, keep one; {_LOGIN_CHOICE}")
@@ -165,3 +224,11 @@ def _login(written: Mapping[str, str], errors: list[str]) -> PersonalToken | Cli
     if len(errors) > found:
         return None
     return PersonalToken(SecretStr(token)) if token else ClientCredentials(client_id, SecretStr(secret))
+
+
+def _read(file: SecretFile, errors: list[str]) -> str:
+    try:
+        return file.read()
+    except ValueError as error:
+        errors.append(str(error))
+        return "?"  # something is set, so that no second error says that nothing is

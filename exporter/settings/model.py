@@ -21,6 +21,7 @@ from pydantic_settings import (
 
 from exporter.settings.addresses import ListenAddress, parse_listen_address, parse_telemetry_path
 from exporter.settings.durations import format_duration, parse_duration
+from exporter.settings.files import parse_ca_file
 
 ENVIRONMENT_PREFIX = "DATABRICKS_EXPORTER_"
 STATE_FILE = "databricks-jobs-exporter.db"
@@ -78,6 +79,7 @@ Switch = Annotated[bool, Written("true|false", lambda on: str(on).lower())]
 Address = Annotated[ListenAddress, _from_text(parse_listen_address), Written("HOST:PORT")]
 UrlPath = Annotated[str, _from_text(parse_telemetry_path), Written("PATH")]
 OptionalFile = Annotated[Path | None, _from_text(_parse_file), Written("FILE", _show_default_file)]
+CaFile = Annotated[Path | None, _from_text(parse_ca_file), Written("FILE", _show_default_file)]
 StateFile = Annotated[Path | None, _from_text(_parse_state_path), Written("FILE", _show_default_file)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["logfmt", "json"]
@@ -137,6 +139,11 @@ class ApiSettings(Section):
         description="requests per second per workspace (documented server limits: list 30/s, get 100/s)",
     )
     timeout: Duration = Field(default=30.0, gt=0, description="how long one request may take")
+    ca_file: CaFile = Field(
+        default=None,
+        description="PEM file of the CAs to trust for the workspace and an https:// proxy, in place of the "
+        "system's; certificates are always verified",
+    )
 
 
 class StateSettings(Section):

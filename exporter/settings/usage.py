@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from exporter.settings.credentials import CREDENTIAL_VARIABLES
 from exporter.settings.flags import CHECK, DEMO, HELP, VERSION
 from exporter.settings.model import CONFIG_FILE, Setting, all_settings
+from exporter.settings.proxies import PROXY_VARIABLES
 
 PROGRAM = "databricks-jobs-exporter"
 _WIDTH = 100
@@ -34,6 +35,9 @@ def help_text() -> str:
             *_sections(),
             *_naming(example),
             *_block("credentials, from the environment only", CREDENTIAL_VARIABLES.items()),
+            *_block(
+                "proxy, from the environment only, in capitals or small letters", PROXY_VARIABLES.items()
+            ),
         ]
     )
 
