@@ -40,7 +40,8 @@ def list_runs(workspace: Workspace, query: Query, version: str) -> bytes:
     tasks = boolean(query, "expand_tasks")
     now_ms = workspace.read()
     runs, more = workspace.runs.page(wanted, now_ms, limit=limit, before=before)
-    items = [workspace.runs.listed_bytes(run, now_ms, tasks=tasks) for run in runs]
+    cut = version == "2.2"
+    items = [workspace.runs.listed_bytes(run, now_ms, tasks=tasks, cut=cut) for run in runs]
     return _list_body("runs", items, version, None if more is None else token("runs", *more))
 
 

@@ -58,6 +58,8 @@ def create_app(
 
 def _reading(workspace: Workspace, credentials: Credentials, endpoint: Endpoint, version: str) -> Handler:
     async def read(request: web.Request) -> web.Response:
+        if version not in workspace.api_versions:
+            raise web.HTTPNotFound
         credentials.check(request.headers.get(hdrs.AUTHORIZATION))
         return json_response(200, endpoint(workspace, request.query, version))
 

@@ -134,12 +134,19 @@ class RunStore:
         over = [run_id for run_id in self._open if _is_over(self._runs[run_id], now_ms)]
         self._open.difference_update(over)
 
-    def listed_bytes(self, run: Run, now_ms: int, *, tasks: bool) -> bytes:
-        """The run as an item of runs/list, with its first hundred tasks or none."""
-        known = self._encoded.get((run.run_id, tasks))
+    def listed_bytes(self, run: Run, now_ms: int, *, tasks: bool, cut: bool = True) -> bytes:
+        """The run as an item of runs/list, with its first hundred tasks or none.
+
+        Where they are not `cut`, as by API 2.1, a run that has more comes without any and does not say so.
+        """
+        known = self._encoded.get((run.run_id, tasks)) if cut else None
         if known is not None:
             return known
         body = run_json(run, now_ms, tasks=tasks)
+        if not cut:
+            if len(body.get("tasks", ())) > TASKS_PER_PAGE:
+                del body["tasks"]
+            return msgspec.json.encode(self.altered(run.run_id, body))
         if len(body.get("tasks", ())) > TASKS_PER_PAGE:
             body["tasks"] = body["tasks"][:TASKS_PER_PAGE]
             body["has_more"] = True

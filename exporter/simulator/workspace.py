@@ -30,6 +30,7 @@ class Workspace:
     """`clock` gives epoch seconds.
 
     `missing_status` is what runs/get answers for a run that is not there: 400 or, like newer servers, 404.
+    `api_versions` are those it knows: without 2.2 it is one that has not been upgraded.
     `feed`, where set, is called with the instant (epoch milliseconds) before every read.
     """
 
@@ -45,6 +46,7 @@ class Workspace:
         self.runs = RunStore(encoded_runs)
         self.jobs: dict[int, Job] = {}
         self.missing_status = 400
+        self.api_versions = {"2.1", "2.2"}
         self.feed: Callable[[int], None] | None = None
         self.new_id = Ids(first_run_id)
         self._new_job_id = Ids(70_000)
