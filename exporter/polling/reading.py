@@ -23,6 +23,11 @@ REMEMBERED_MISFITS = 10_000
 # was taken out of our sight. Should it come back, a list or a sweep shows the run again.
 REFUSALS = 3
 
+_WITHHELD = (
+    "Jobs API 2.1 gives no tasks of a run that has more than a hundred; "
+    "ask Databricks for Jobs API 2.2 in this workspace"
+)
+
 _log = structlog.stdlib.get_logger(__name__)
 T = TypeVar("T")
 U = TypeVar("U")
@@ -87,6 +92,7 @@ class Reader:
                     self._tell(run)
                 else:
                     _add(run, read)
+                    self._tell_if_withheld(run)
 
         await side_by_side(get, run_ids, self._at_once)
         return read
@@ -110,6 +116,8 @@ class Reader:
             # Of a run that can't be fetched any more, the list's answer is all there will ever be.
             if run_id not in wanted or (run_id in read.gone and run_id not in known):
                 read.finished.setdefault(run_id, run)
+                if with_tasks and run_id not in known and tracker.matters(run):
+                    self._tell_if_withheld(run)
         return read
 
     def _give_up_or_raise(self, run_id: int, refusal: AccessRefused) -> None:
@@ -125,7 +133,14 @@ class Reader:
                 cause=str(refusal),
             )
 
-    def _tell(self, misfit: Misfit) -> None:
+    def _tell_if_withheld(self, run: Run) -> None:
+        """Tell of a finished run whose tasks the old API leaves out: the run is counted, they can't be."""
+        if self.client.withholds_tasks and is_finished(run) and not run.tasks and (run.run_duration or 0) > 0:
+            self._tell(Misfit(str(run.run_id), _WITHHELD), "a run is counted without its task attempts")
+
+    def _tell(
+        self, misfit: Misfit, what: str = "a run is not understood and is left out; please report its shape"
+    ) -> None:
         """Count and log a run that is not understood, once, however often it is listed."""
         if misfit.key in self._misfits:
             return
@@ -133,12 +148,7 @@ class Reader:
             del self._misfits[next(iter(self._misfits))]
         self._misfits[misfit.key] = None
         self._instruments.decode_errors.inc()
-        _log.warning(
-            "a run is not understood and is left out; please report its shape",
-            workspace=self.client.workspace,
-            run=misfit.key,
-            cause=misfit.reason,
-        )
+        _log.warning(what, workspace=self.client.workspace, run=misfit.key, cause=misfit.reason)
 
 
 def _add(run: Run, read: Read) -> None:

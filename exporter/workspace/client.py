@@ -1,7 +1,8 @@
 """The only outgoing socket: requests, retries, and pages over the three endpoints we read.
 
 What must stay true: every answer is decoded inside the retry, so a broken body is one more passing fault;
-no redirect is followed; a listing whose page token repeats ends in an error, never in a loop.
+no redirect is followed, and nothing that the server says changes which host is asked; a listing whose page
+token repeats ends in an error, never in a loop.
 """
 
 import asyncio
@@ -16,22 +17,24 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from exporter import __version__
 from exporter.instruments import WorkspaceInstruments
-from exporter.settings import ApiSettings, WorkspaceAccess
+from exporter.settings import ApiSettings, Proxy, WorkspaceAccess
 from exporter.workspace import responses
 from exporter.workspace.auth import TOKEN_FORM, login_for
-from exporter.workspace.errors import AccessRefused, NotUnderstood, TryAgain
+from exporter.workspace.errors import NotUnderstood, TryAgain, UnknownPath
 from exporter.workspace.limits import Lane, RequestLimits
 from exporter.workspace.models import Run, Task
 from exporter.workspace.responses import JobPage, Misfit, RunPage, Token
+from exporter.workspace.versions import OLDER, ApiVersion
+from exporter.workspace.wire import tls_context, wire_fault
 
 RUNS_LIST = "runs/list"
 RUNS_GET = "runs/get"
 JOBS_LIST = "jobs/list"
 TOKEN_ENDPOINT = "oidc/v1/token"  # noqa: S105  a path
 _PATHS = {
-    RUNS_LIST: "/api/2.2/jobs/runs/list",
-    RUNS_GET: "/api/2.2/jobs/runs/get",
-    JOBS_LIST: "/api/2.2/jobs/list",
+    RUNS_LIST: "/api/{version}/jobs/runs/list",
+    RUNS_GET: "/api/{version}/jobs/runs/get",
+    JOBS_LIST: "/api/{version}/jobs/list",
     TOKEN_ENDPOINT: "/oidc/v1/token",
 }
 
@@ -71,11 +74,14 @@ class WorkspaceClient:
         # When an answer last came, by the loop's clock.
         self.last_answer: float | None = None
         self._base_url = access.base_url
+        self._proxy = access.proxy
+        self._ca_file = api.ca_file
+        self._version = ApiVersion(access.name)
         self._concurrency = api.concurrency
         self._limits = RequestLimits(api.concurrency, api.rate)
         self._instruments = instruments
         self._note_secret = note_secret
-        self._login = login_for(access.login, self._fetch_token)
+        self._login = login_for(access, self._fetch_token, note_secret)
         self._session: aiohttp.ClientSession | None = None
         # The server's clock minus the loop's, by the last `Date` header; ours where there was none yet.
         self._server_offset: float | None = None
@@ -84,12 +90,19 @@ class WorkspaceClient:
         """Open the connection pool."""
         self._session = aiohttp.ClientSession(
             base_url=self._base_url,
-            connector=aiohttp.TCPConnector(limit=self._concurrency),
+            connector=aiohttp.TCPConnector(limit=self._concurrency, ssl=tls_context(self._ca_file)),
             timeout=aiohttp.ClientTimeout(total=self.timeout),
             headers={"Accept": "application/json", "User-Agent": f"databricks-jobs-exporter/{__version__}"},
             cookie_jar=aiohttp.DummyCookieJar(),
+            # The proxy is in `access`; with True, the library would also send what ~/.netrc says.
+            trust_env=False,
         )
         return self
+
+    @property
+    def withholds_tasks(self) -> bool:
+        """Whether a run of more than a hundred tasks comes without any, as Jobs API 2.1 gives it."""
+        return self._version.asked == OLDER
 
     async def __aexit__(self, *_: object) -> None:
         """Close the connection pool."""
@@ -188,28 +201,41 @@ class WorkspaceClient:
     async def _attempt(
         self, endpoint: str, query: Mapping[str, str], lane: Lane, decode: Callable[[bytes], T]
     ) -> T:
+        version = self._version.asked
+        path = _PATHS[endpoint].format(version=version)
         try:
-            answer = await self._authorized(endpoint, query, lane)
+            answer = await self._authorized(endpoint, path, query, lane)
             responses.check(answer.status, answer.headers, answer.body, time.time())
-            return decode(answer.body)
+            if version == OLDER and endpoint != RUNS_GET:
+                responses.check_older_page(answer.body)
+            decoded = decode(answer.body)
+        except UnknownPath:
+            if not self._version.unknown(version):
+                raise
         except TryAgain as fault:
             if fault.retry_after is not None:
                 self._limits.pause(fault.retry_after)
             raise TryAgain(f"{endpoint}: {fault}", fault.retry_after) from None
+        else:
+            if self._version.answered(version):
+                return decoded
+        return await self._attempt(endpoint, query, lane, decode)
 
-    async def _authorized(self, endpoint: str, query: Mapping[str, str], lane: Lane) -> Answer:
+    async def _authorized(self, endpoint: str, path: str, query: Mapping[str, str], lane: Lane) -> Answer:
         authorization = await self._login.authorization()
-        answer = await self._exchange(endpoint, lane, authorization, query=query)
+        answer = await self._exchange(endpoint, path, lane, authorization, query=query)
         if answer.status in {401, 403} and await self._login.renew(authorization):
             authorization = await self._login.authorization()
-            answer = await self._exchange(endpoint, lane, authorization, query=query)
+            answer = await self._exchange(endpoint, path, lane, authorization, query=query)
         return answer
 
     async def _fetch_token(self, authorization: str) -> Token:
         # Whoever waits for the token has a deadline of its own.
         lane = Lane(deadline=float("inf"))
         try:
-            answer = await self._exchange(TOKEN_ENDPOINT, lane, authorization, form=TOKEN_FORM)
+            answer = await self._exchange(
+                TOKEN_ENDPOINT, _PATHS[TOKEN_ENDPOINT], lane, authorization, form=TOKEN_FORM
+            )
             token = responses.decode_token(answer.status, answer.headers, answer.body, time.time())
         except TryAgain as fault:
             raise TryAgain(f"{TOKEN_ENDPOINT}: {fault}", fault.retry_after) from None
@@ -219,6 +245,7 @@ class WorkspaceClient:
     async def _exchange(
         self,
         endpoint: str,
+        path: str,
         lane: Lane,
         authorization: str,
         *,
@@ -234,23 +261,21 @@ class WorkspaceClient:
             try:
                 async with self._session.request(
                     "GET" if form is None else "POST",
-                    _PATHS[endpoint],
+                    path,
                     params=query,
                     data=form,
                     headers={"Authorization": authorization},
                     allow_redirects=False,
+                    proxy=self._proxy.url if self._proxy else None,
+                    proxy_headers=_proxy_headers(self._proxy),
                 ) as response:
                     body = await _read(response)
                     code = str(response.status)
             except TimeoutError:
                 code = "timeout"
                 raise TryAgain(f"no answer within {self.timeout:g} s") from None
-            except aiohttp.ClientConnectorCertificateError as error:
-                raise AccessRefused(
-                    f"the server's certificate is not trusted: {error.certificate_error}"
-                ) from None
             except (aiohttp.ClientError, OSError) as error:
-                raise TryAgain(f"{type(error).__name__}: {error}") from None
+                raise wire_fault(error, self._proxy.url if self._proxy else None) from None
             finally:
                 self._instruments.request_ended(endpoint, code, loop.time() - began)
         self.last_answer = loop.time()
@@ -258,6 +283,13 @@ class WorkspaceClient:
             # Not later than it really is: the date was written before the answer came, in whole seconds.
             self._server_offset = date - self.last_answer
         return Answer(response.status, response.headers, body)
+
+
+def _proxy_headers(proxy: Proxy | None) -> dict[str, str] | None:
+    """Of the CONNECT alone: what goes through the tunnel never has them."""
+    if proxy is None or proxy.authorization is None:
+        return None
+    return {"Proxy-Authorization": proxy.authorization.get_secret_value()}
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -26,3 +26,7 @@ class RunGone(WorkspaceError):
 
 class NotUnderstood(WorkspaceError):
     """We must act, or this is no Databricks workspace: an answer that follows no rule we know."""
+
+
+class UnknownPath(NotUnderstood):
+    """The server does not know the path, which holds the version of the API."""

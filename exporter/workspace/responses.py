@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from exporter.workspace.errors import AccessRefused, NotUnderstood, RunGone, TryAgain
+from exporter.workspace.errors import AccessRefused, NotUnderstood, RunGone, TryAgain, UnknownPath
 from exporter.workspace.models import Id, Run, mended, word
 
 # A longer wait than this is a mistake of the server's clock or of a proxy.
@@ -91,7 +91,8 @@ def check(status: int, headers: Mapping[str, str], body: bytes, now: float) -> N
         )
     reason = _reason(body)
     if status == 404 and (_UNKNOWN_PATH.search(reason) or not _is_object(body)):
-        raise NotUnderstood(f"HTTP 404: {reason}; is DATABRICKS_HOST a workspace with Jobs API 2.2?")
+        complaint = f"HTTP 404: {reason}; is DATABRICKS_HOST a workspace with Jobs API 2.2 or 2.1?"
+        raise UnknownPath(complaint) if _UNKNOWN_PATH.search(reason) else NotUnderstood(complaint)
     if status == 404 or (status == 400 and _MISSING_OBJECT.search(reason)):
         raise RunGone(f"HTTP {status}: {reason}")
     raise NotUnderstood(f"HTTP {status}: {reason}")
@@ -120,6 +121,19 @@ def decode_job_page(body: bytes) -> JobPage:
     jobs = page.get("jobs")
     named = map(_job_name, jobs if isinstance(jobs, list) else ())
     return JobPage(dict(pair for pair in named if pair is not None), word(page.get("next_page_token")))
+
+
+def check_older_page(body: bytes) -> None:
+    """Return for a page of a list of Jobs API 2.1 that can be followed to its end by page tokens."""
+    try:
+        page = _object(body)
+    except TryAgain:
+        return  # the decoder tells better
+    if page.get("has_more") is True and word(page.get("next_page_token")) is None:
+        raise NotUnderstood(
+            "Jobs API 2.1 says that there is more and gives no page token, so runs would be missed; "
+            "ask Databricks for Jobs API 2.2 in this workspace"
+        )
 
 
 def decode_token(status: int, headers: Mapping[str, str], body: bytes, now: float) -> Token:

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 import pytest
 from pydantic import SecretStr
 
-from exporter.settings import ClientCredentials, PersonalToken
+from exporter.settings import ClientCredentials, PersonalToken, WorkspaceAccess
 from exporter.simulator.credentials import Credentials
 from exporter.simulator.faults import Answer, Fault, error, html, plain, throttled
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
-from exporter.workspace.auth import ClientCredentialsLogin, PersonalTokenLogin, login_for
+from exporter.workspace.auth import ClientCredentialsLogin, Login, PersonalTokenLogin, login_for
 from exporter.workspace.client import TOKEN_ENDPOINT
 from exporter.workspace.errors import AccessRefused, TryAgain, WorkspaceError
 from exporter.workspace.responses import Token
@@ -98,11 +98,14 @@ async def test_there_is_no_other_than_the_personal_token() -> None:
     async def fetch(_: str) -> Token:
         raise AssertionError
 
-    login = login_for(PersonalToken(SecretStr("dapi1")), fetch)
+    def of(login: PersonalToken | ClientCredentials) -> Login:
+        return login_for(WorkspaceAccess("https://x", "x", login), fetch, lambda _: None)
+
+    login = of(PersonalToken(SecretStr("dapi1")))
     assert isinstance(login, PersonalTokenLogin)
     assert await login.authorization() == "Bearer dapi1"
     assert not await login.renew("Bearer dapi1")
-    assert isinstance(login_for(LOGIN, fetch), ClientCredentialsLogin)
+    assert isinstance(of(LOGIN), ClientCredentialsLogin)
 
 
 async def test_many_requests_at_once_fetch_one_token() -> None:

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from exporter.workspace.errors import AccessRefused, NotUnderstood, RunGone, TryAgain, WorkspaceError
+from exporter.workspace.errors import (
+    AccessRefused,
+    NotUnderstood,
+    RunGone,
+    TryAgain,
+    UnknownPath,
+    WorkspaceError,
+)
 from exporter.workspace.models import Run, mended, word
 from exporter.workspace.responses import (
     Misfit,
@@ -60,7 +67,7 @@ def only_misfit(read: RunPage) -> Misfit:
         (308, b"", AccessRefused, "redirects"),
         (400, body(error_code="INVALID_PARAMETER_VALUE", message="Run 1 does not exist."), RunGone, "1"),
         (400, body(error_code="INVALID_PARAMETER_VALUE", message="Run: 1 doesn't exist"), RunGone, "1"),
-        (400, body(error_code="INVALID_PARAMETER_VALUE", message="Invalid limit 27"), NotUnderstood, "27"),
+        (400, body(error_code="INVALID_PARAMETER_VALUE", message="Invalid limit 27"), UnknownPath, "27"),
         (400, b"", NotUnderstood, "an empty body"),
         (401, body(error_code="UNAUTHENTICATED", message="expired"), AccessRefused, "UNAUTHENTICATED"),
         (401, b"", AccessRefused, "an empty body"),
@@ -72,8 +79,8 @@ def only_misfit(read: RunPage) -> Misfit:
         (404, body(error_code="NOT_FOUND"), RunGone, "NOT_FOUND"),
         (404, body(error_code=404, message="gone"), RunGone, "404: gone"),
         (404, BAD_TARGET, NotUnderstood, "DATABRICKS_HOST"),
-        (404, body(error="Bad Target: /api/2.2/jobs/runs/get"), NotUnderstood, "Bad Target"),
-        (404, b"No API found for 'GET /jobs/runs/list'", NotUnderstood, "No API found"),
+        (404, body(error="Bad Target: /api/2.2/jobs/runs/get"), UnknownPath, "Bad Target"),
+        (404, b"No API found for 'GET /jobs/runs/list'", UnknownPath, "No API found"),
         (404, HTML, NotUnderstood, "DATABRICKS_HOST"),
         (404, b"", NotUnderstood, "DATABRICKS_HOST"),
         (404, b"[]", NotUnderstood, "DATABRICKS_HOST"),
