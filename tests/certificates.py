@@ -2,6 +2,7 @@
 
 import datetime as dt
 import ipaddress
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,12 +48,16 @@ def make_ca(name: str = "test CA", issuer: Identity | None = None) -> Identity:
     return Identity(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
 
 
-def make_leaf(ca: Identity, name: str = "localhost") -> Identity:
-    """For localhost and 127.0.0.1, as server and as client."""
+def make_leaf(
+    ca: Identity, name: str = "localhost", host: str = "localhost", ends: dt.timedelta = _DAY
+) -> Identity:
+    """For a host, localhost being 127.0.0.1 too, as server and as client; it `ends` so long after now."""
     key = ec.generate_private_key(ec.SECP256R1())
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names: list[x509.GeneralName] = [x509.DNSName(host)]
+    if host == "localhost":
+        names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
     builder = (
-        _builder(name, _name_of(ca), key)
+        _builder(name, _name_of(ca), key, ends)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.ExtendedKeyUsage(_BOTH_SIDES), critical=False)
     )
@@ -63,7 +68,16 @@ def _name_of(identity: Identity) -> str:
     return str(identity.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
 
 
-def _builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def server_context(identity: Identity, folder: Path) -> ssl.SSLContext:
+    """What a server with this certificate listens with."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*identity.write(folder, "server"))
+    return context
+
+
+def _builder(
+    subject: str, issuer: str, key: ec.EllipticCurvePrivateKey, ends: dt.timedelta = _DAY
+) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
@@ -71,6 +85,6 @@ def _builder(subject: str, issuer: str, key: ec.EllipticCurvePrivateKey) -> x509
         .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _DAY)
-        .not_valid_after(now + _DAY)
+        .not_valid_before(now - 2 * _DAY)
+        .not_valid_after(now + ends)
     )

@@ -1,6 +1,7 @@
 """The simulated workspace on a socket: real HTTP on a loopback port."""
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
@@ -97,6 +98,7 @@ class SimulatorServer:
         credentials: Credentials | None = None,
         limits: Mapping[str, int] | None = None,
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.workspace = Workspace() if workspace is None else workspace
         self.faults = Faults() if faults is None else faults
@@ -105,6 +107,7 @@ class SimulatorServer:
         self.url = ""
         self._limits = limits
         self._port = port
+        self._tls = tls
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> Self:
@@ -118,9 +121,9 @@ class SimulatorServer:
         # A request that hangs on purpose must hold up neither the stop nor a client that went away.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self._tls).start()
         self._port = self._runner.addresses[0][1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self._port}"
         return self
 
     async def stop(self) -> None:

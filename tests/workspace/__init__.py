@@ -3,12 +3,20 @@
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from exporter.instruments import Instruments, WorkspaceInstruments
-from exporter.settings import ApiSettings, ClientCredentials, PersonalToken, WorkspaceAccess
+from exporter.settings import (
+    ApiSettings,
+    ClientCredentials,
+    CredentialSource,
+    PersonalToken,
+    Proxy,
+    WorkspaceAccess,
+)
 from exporter.simulator.credentials import DEFAULT_TOKEN
 from exporter.workspace.client import WorkspaceClient
 from exporter.workspace.limits import Lane
@@ -56,13 +64,16 @@ async def connected(
     rate: float = 1000.0,
     concurrency: int = 16,
     timeout: float = 5.0,  # noqa: ASYNC109  the setting api.timeout, not a limit on this function
+    ca_file: Path | None = None,
+    proxy: Proxy | None = None,
+    source: CredentialSource | None = None,
 ) -> AsyncIterator[Connection]:
     instruments = Instruments()
-    access = WorkspaceAccess(url, NAME, login or PersonalToken(SecretStr(DEFAULT_TOKEN)))
+    access = WorkspaceAccess(url, NAME, login or PersonalToken(SecretStr(DEFAULT_TOKEN)), source, proxy)
     secrets: list[str] = []
     async with WorkspaceClient(
         access,
-        ApiSettings(concurrency=concurrency, rate=rate, timeout=timeout),
+        ApiSettings(concurrency=concurrency, rate=rate, timeout=timeout, ca_file=ca_file),
         WorkspaceInstruments(instruments, NAME, interval=30.0),
         secrets.append,
     ) as client:
