@@ -35,7 +35,7 @@ class Proxy:
     password: SecretStr | None = None
 
     def secrets(self) -> tuple[str, ...]:
-        """The password and what HTTP Basic makes of it."""
+        """The password, or a user without one, and what HTTP Basic makes of it."""
         if self.authorization is None or self.password is None:
             return ()
         return (
@@ -85,7 +85,7 @@ def _parse(written: str) -> Proxy:
         return Proxy(address)
     user, password = unquote(url.username or ""), unquote(url.password or "")
     basic = base64.b64encode(f"{user}:{password}".encode()).decode()
-    return Proxy(address, SecretStr(f"Basic {basic}"), SecretStr(password))
+    return Proxy(address, SecretStr(f"Basic {basic}"), SecretStr(password or user))
 
 
 def _split(written: str, complaint: str) -> SplitResult:
