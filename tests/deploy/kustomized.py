@@ -4,6 +4,7 @@ import re
 import subprocess
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -13,7 +14,7 @@ from tests.deploy.tools import DEPLOY, image_environment, program, untested
 
 BASE = DEPLOY / "kubernetes" / "base"
 EXAMPLE = DEPLOY / "kubernetes" / "overlays" / "example"
-CREDENTIALS = {"DATABRICKS_CLIENT_ID": "made-up", "DATABRICKS_CLIENT_SECRET": "made-up"}
+CREDENTIALS_SECRET = "databricks-jobs-exporter-credentials"
 Resource = dict[str, Any]
 
 
@@ -72,11 +73,27 @@ def invocation(folder: Path = BASE) -> Invocation:
     [argument] = container(folder)["args"]
     [(name, text)] = settings["data"].items()
     assert argument == f"--config.file={mount['mountPath']}/{name}"
-    assert pod(folder)["volumes"] == [
-        {"name": "settings", "configMap": {"name": settings["metadata"]["name"]}}
-    ]
+    assert volume("settings", folder)["configMap"] == {"name": settings["metadata"]["name"]}
     assert (BASE / name).read_text(encoding="utf-8") == text
-    workspace = config_map("databricks-jobs-exporter-workspace", folder)["data"]
-    read = parse([f"--config.file={BASE / name}"], image_environment() | CREDENTIALS | workspace)
+    with TemporaryDirectory() as mounted:
+        environ = with_credentials(config_map("databricks-jobs-exporter-workspace", folder)["data"], mounted)
+        read = parse([f"--config.file={BASE / name}"], image_environment() | environ)
     assert isinstance(read, Invocation)
     return read
+
+
+def with_credentials(environ: dict[str, str], mounted: str) -> dict[str, str]:
+    """The variables, with a folder in place of the Secret's volume that has the keys which they name."""
+    [mount] = [mount for mount in container()["volumeMounts"] if mount["name"] == "credentials"]
+    changed = dict(environ)
+    for name, path in environ.items():
+        if name.endswith("_FILE") and path:
+            assert path.startswith(f"{mount['mountPath']}/")
+            changed[name] = f"{mounted}/{Path(path).name}"
+            Path(changed[name]).write_text("made-up\n", encoding="utf-8")
+    return changed
+
+
+def volume(name: str, folder: Path = BASE) -> Any:
+    [found] = [volume for volume in pod(folder)["volumes"] if volume["name"] == name]
+    return found

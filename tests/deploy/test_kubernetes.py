@@ -8,9 +8,18 @@ import pytest
 import yaml
 
 import exporter
-from exporter.settings import HEALTHY_PATH, READY_PATH, all_settings
+from exporter.settings import (
+    HEALTHY_PATH,
+    READY_PATH,
+    ClientCredentials,
+    Invocation,
+    PersonalToken,
+    all_settings,
+    parse,
+)
 from tests.deploy.kustomized import (
     BASE,
+    CREDENTIALS_SECRET,
     EXAMPLE,
     built,
     config_map,
@@ -19,12 +28,13 @@ from tests.deploy.kustomized import (
     one,
     pod,
     pod_labels,
+    volume,
+    with_credentials,
 )
 from tests.deploy.tools import DEPLOY, image_environment, image_port, image_user, image_volume
 
 # The oldest with a restricted pod security standard that is final, and the newest whose schema is installed.
 VERSIONS = ["1.25", kubernetes_validate.latest_version()]
-CREDENTIALS_SECRET = "databricks-jobs-exporter-credentials"
 
 
 # --- valid for Kubernetes
@@ -182,14 +192,34 @@ def test_no_key_of_the_settings_file_is_overridden_by_the_image() -> None:
 
 def test_the_workspace_comes_from_the_overlay_and_the_login_from_a_secret_that_is_in_no_file() -> None:
     workspace = config_map("databricks-jobs-exporter-workspace", EXAMPLE)
-    assert container(EXAMPLE)["envFrom"] == [
-        {"configMapRef": {"name": workspace["metadata"]["name"]}},
-        {"secretRef": {"name": CREDENTIALS_SECRET}},
-    ]
+    assert container(EXAMPLE)["envFrom"] == [{"configMapRef": {"name": workspace["metadata"]["name"]}}]
+    assert "env" not in container(EXAMPLE)
+    assert volume("credentials", EXAMPLE)["secret"]["secretName"] == CREDENTIALS_SECRET
     assert "Secret" not in {resource["kind"] for resource in built(EXAMPLE)}
     [access] = invocation(EXAMPLE).workspaces
     assert access.name == "adb-123.4.azuredatabricks.net"
+    assert isinstance(access.login, PersonalToken)
     assert f"create secret generic {CREDENTIALS_SECRET}" in (DEPLOY / "README.md").read_text()
+
+
+def test_the_secrets_files_are_for_the_exporters_group_and_follow_the_secret() -> None:
+    """Without subPath, which would keep what the Secret held when the pod started."""
+    [mount] = [mount for mount in container()["volumeMounts"] if mount["name"] == "credentials"]
+    assert mount.keys() == {"name", "mountPath", "readOnly"}
+    assert volume("credentials")["secret"]["defaultMode"] == 0o440
+
+
+def test_the_overlay_says_how_to_log_in_with_oauth(tmp_path: Path) -> None:
+    """Its lines in a comment are what the exporter takes, with the keys that the README names."""
+    text = (EXAMPLE / "kustomization.yaml").read_text()
+    lines = text.partition("With OAuth")[2].partition("\n")[2].splitlines()[:3]
+    pairs = dict(line.strip().removeprefix("# - ").split("=") for line in lines)
+    environ = config_map("databricks-jobs-exporter-workspace", EXAMPLE)["data"] | pairs
+    read = parse([], image_environment() | with_credentials(environ, str(tmp_path)))
+    assert isinstance(read, Invocation)
+    assert isinstance(read.workspaces[0].login, ClientCredentials)
+    readme = (DEPLOY / "README.md").read_text()
+    assert all(f"`{path.name}`" in readme for path in tmp_path.iterdir())
 
 
 def test_a_base_applied_by_itself_can_reach_no_workspace() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.settings import Invocation, parse
+from exporter.settings import ClientCredentials, Invocation, PersonalToken, parse
 from tests.deploy.tools import DEPLOY, ROOT, program
 from tests.e2e.process import PATIENCE_SECONDS
 
@@ -36,7 +36,7 @@ def one(name: str) -> str:
 def environment() -> dict[str, str]:
     """As systemd would set it for a system service."""
     pairs = [word.split("=", 1) for line in values("Environment") for word in shlex.split(line)]
-    return {name: value.replace("%S", "/var/lib") for name, value in pairs}
+    return {name: value.replace("%S", "/var/lib") for name, value in pairs if "%d" not in value}
 
 
 def test_systemd_understands_the_unit(tmp_path: Path) -> None:
@@ -90,12 +90,35 @@ def test_the_state_is_in_the_one_folder_that_may_be_written() -> None:
     assert invocation.settings.state.path.parent == Path("/var/lib") / one("StateDirectory")
 
 
-def test_credentials_come_from_a_file_that_only_root_reads() -> None:
-    """The unit tells to make it so; systemd reads it before it becomes the service's user."""
-    file = one("EnvironmentFile")
-    assert not file.startswith("-")
-    assert f"install -m 0600 deploy/workspace.env.example {file}" in UNIT.read_text()
-    assert not any("TOKEN" in line or "SECRET" in line for line in values("Environment"))
+def test_the_token_comes_from_a_file_that_only_root_reads_and_is_not_in_the_environment() -> None:
+    """The unit tells to make it so; the exporter gets the path of the copy that systemd makes."""
+    name, _, file = one("LoadCredential").partition(":")
+    assert f"install -m 0600 /dev/stdin {file}" in UNIT.read_text()
+    secret = [line for line in values("Environment") if "TOKEN" in line or "SECRET" in line]
+    assert secret == [f"DATABRICKS_TOKEN_FILE=%d/{name}"]
+
+
+@pytest.mark.parametrize("login", ["token", "OAuth"])
+def test_the_exporter_accepts_the_credentials_that_systemd_hands_over(login: str, tmp_path: Path) -> None:
+    """As the unit has it, and with the drop-in for OAuth in the README: an empty value takes one back."""
+    lines = UNIT.read_text().splitlines()
+    if login == "OAuth":
+        lines += (
+            (DEPLOY / "README.md").read_text().split("With OAuth instead")[1].split("```")[1].splitlines()
+        )
+    environ = {"DATABRICKS_HOST": CREDENTIALS["DATABRICKS_HOST"]}
+    for line in lines:
+        name, _, value = line.partition("=")
+        if name == "LoadCredential" and value:
+            (tmp_path / value.partition(":")[0]).write_text("made-up\n")
+        elif name == "Environment":
+            variable, _, word = value.partition("=")
+            environ[variable] = word.replace("%d", str(tmp_path)).replace("%S", "/var/lib")
+    invocation = parse([], environ)
+    assert isinstance(invocation, Invocation)
+    [access] = invocation.workspaces
+    assert isinstance(access.login, PersonalToken if login == "token" else ClientCredentials)
+    assert "made-up" in access.secrets()
 
 
 def test_the_example_of_credentials_can_be_filled_in_for_systemd_and_compose_alike() -> None:
