@@ -26,25 +26,35 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
 def wire_fault(error: Exception, proxy: str | None) -> WorkspaceError:
     """The error that tells of a failed exchange; `proxy` is the address of the one that was gone through."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return AccessRefused(_distrust(error))
+        return AccessRefused(_distrust(error, proxy))
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return _refused_by_proxy(error, proxy)
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return TryAgain(f"can't reach the proxy {proxy} of HTTPS_PROXY: {_cause(error.os_error)}")
     if isinstance(error, aiohttp.ClientConnectorError):
+        if _is_of_proxy(error, proxy):
+            return TryAgain(f"can't reach the proxy {proxy} of HTTPS_PROXY: {_cause(error.os_error)}")
         # The library's own text shows the TLS context by its address in memory.
         return TryAgain(f"can't connect to {error.host}:{error.port}: {_cause(error.os_error)}")
     return TryAgain(f"{type(error).__name__}: {error}")
 
 
-def _distrust(error: aiohttp.ClientConnectorCertificateError) -> str:
+def _is_of_proxy(
+    error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError, proxy: str | None
+) -> bool:
+    host = f"[{error.host}]" if ":" in error.host else error.host
+    return proxy is not None and proxy.endswith(f"://{host}:{error.port}")
+
+
+def _distrust(error: aiohttp.ClientConnectorCertificateError, proxy: str | None) -> str:
     cause = error.certificate_error
     who = f"the certificate of {error.host}:{error.port} is not trusted: {cause}"
     code = cause.verify_code if isinstance(cause, ssl.SSLCertVerificationError) else None
     if code in {_EXPIRED, _NOT_YET_VALID}:
         return f"{who}; it has to be renewed there, or the clock of this machine is wrong"
     if code in {_OTHER_HOST, _OTHER_ADDRESS}:
-        return f"{who}; set DATABRICKS_HOST to the workspace's own name"
+        variable, what = (
+            ("HTTPS_PROXY", "proxy") if _is_of_proxy(error, proxy) else ("DATABRICKS_HOST", "workspace")
+        )
+        return f"{who}; set {variable} to the {what}'s own name"
     if code in _NO_KNOWN_ISSUER:
         return f"{who}; set api.ca-file to the CA that signed it, if that is the company's own"
     return f"{who}; see api.ca-file"

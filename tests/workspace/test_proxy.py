@@ -180,6 +180,38 @@ async def test_a_proxy_that_is_away_is_told_apart_from_the_workspace(ca_file: Pa
             await connection.run_ids(seconds=0.01)
 
 
+async def test_a_proxy_that_no_name_server_knows_is_told_as_the_proxy(ca_file: Path) -> None:
+    """A mistake in HTTPS_PROXY does not look like one in DATABRICKS_HOST."""
+    way = proxy_for(HOST, 443, {"HTTPS_PROXY": "http://proxy.invalid:3128"})
+    async with connected(f"https://{HOST}", ca_file=ca_file, proxy=way) as connection:
+        with pytest.raises(
+            TryAgain, match=r"can't reach the proxy http://proxy\.invalid:3128 of HTTPS_PROXY"
+        ):
+            await connection.run_ids(seconds=0.01)
+
+
+async def test_a_proxy_with_a_certificate_for_another_host_is_told_as_the_proxy(
+    server: SimulatorServer, ca_file: Path, tmp_path: Path
+) -> None:
+    """The remedy names the variable of the proxy."""
+    folder = tmp_path / "proxy"
+    folder.mkdir()
+    async with (
+        proxying(server.url, tls=server_context(LEAF, folder)) as proxy,
+        connected(f"https://{HOST}", ca_file=ca_file, proxy=through(proxy)) as connection,
+    ):
+        with pytest.raises(AccessRefused, match="set HTTPS_PROXY to the proxy's own name"):
+            await connection.run_ids()
+    assert proxy.heads == []
+
+
+async def test_a_workspace_that_no_name_server_knows_is_told_plainly() -> None:
+    """Without a proxy the name is asked here; the error says which and why."""
+    async with connected(f"https://{HOST}") as connection:
+        with pytest.raises(TryAgain, match=f"can't connect to {HOST}:443: \\w+"):
+            await connection.run_ids(seconds=0.01)
+
+
 # --- which proxy
 
 P = "http://proxy.example.com:3128"
