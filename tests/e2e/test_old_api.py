@@ -77,12 +77,16 @@ async def test_a_run_whose_tasks_are_withheld_is_counted_and_told(
 
 async def test_the_new_version_withholds_nothing(server: SimulatorServer, launch: Launcher) -> None:
     """The same run by 2.2 has all its task attempts, and nothing is told."""
-    wide = server.workspace.finished_run(server.workspace.add_job("wide"), tasks=120)
+    workspace = server.workspace
+    wide = workspace.finished_run(workspace.add_job("wide"), tasks=120)
     exporter = await launch.start(server)
     await exporter.until_ready()
-    samples = await exporter.polls()
-    assert_true(samples, server)
-    assert (total(samples, NOT_UNDERSTOOD), told(exporter, wide.run_id)) == (0, 0)
+    assert_true(await exporter.polls(), server)
+    bare = workspace.finished_run(workspace.add_job("bare"))
+    workspace.override(bare.run_id, lambda body: body.update(tasks=[]))
+    samples = await exporter.until(lambda seen: total(seen, RUNS) == 2, "the run without tasks is counted")
+    assert total(samples, NOT_UNDERSTOOD) == 0
+    assert (told(exporter, wide.run_id), told(exporter, bare.run_id)) == (0, 0)
 
 
 def asked(server: SimulatorServer) -> list[tuple[str, int | None]]:

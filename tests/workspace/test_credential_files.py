@@ -94,16 +94,19 @@ async def test_the_last_good_token_stays_while_the_file_is_no_good(tmp_path: Pat
                 put(file, {"empty": "\n", "two words": f"{NEW} {NEW}", "large": NEW * 10_000}[damage])
             await connection.run_ids()
             await connection.run_ids()
+            server.credentials.tokens = {NEW}
+            with pytest.raises(AccessRefused, match="its file can't be used") as raised:
+                await connection.run_ids()
+            assert str(file) in str(raised.value)
         assert [line["log_level"] for line in logs] == ["error"]
         assert str(file) in logs[0]["cause"]
         assert NEW not in logs[0]["cause"]
-        server.credentials.tokens = {NEW}
-        with pytest.raises(AccessRefused, match="its file can't be used") as raised:
-            await connection.run_ids()
-        assert str(file) in str(raised.value)
         put(file, NEW)
         await connection.run_ids()
         assert answers(server) == [(OLD, 200)] * 3 + [(OLD, 403), (NEW, 200)]
+        server.credentials.tokens.clear()
+        with pytest.raises(AccessRefused, match="Invalid access token"):
+            await connection.run_ids()
 
 
 async def test_a_rotated_client_secret_buys_the_next_token(tmp_path: Path) -> None:
