@@ -62,7 +62,7 @@ def _distrust(error: aiohttp.ClientConnectorCertificateError, proxy: str | None)
 
 def _refused_by_proxy(error: aiohttp.ClientHttpProxyError, proxy: str | None) -> WorkspaceError:
     who = f"the proxy {proxy} of HTTPS_PROXY"
-    told = f"HTTP {error.status} {error.message}".strip()
+    told = f"HTTP {error.status} {error.message[:200]}".strip()
     if error.status == 407:
         return AccessRefused(f"{who} wants other credentials: {told}; set them there: http://user:password@…")
     if error.status in {400, 401, 403, 404, 405}:
