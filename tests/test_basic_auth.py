@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import bcrypt
 import pytest
 
-from exporter.web_config import BasicAuth, basic_auth
+from exporter.web_config import BasicAuth, TooManyChecks, basic_auth
 
 
 def hashed(password: bytes, cost: int = 4) -> bytes:
@@ -132,28 +132,60 @@ async def test_bcrypt_never_runs_on_the_event_loop(auth: BasicAuth, checks: Chec
 
 async def test_few_checks_run_at_once_and_the_others_wait(auth: BasicAuth, checks: Checks) -> None:
     checks.delay = 0.02
-    answers = await asyncio.gather(*(auth.allows(header("alice", str(guess))) for guess in range(20)))
+    guesses = ((header("alice", str(guess)), f"10.0.0.{guess}") for guess in range(20))
+    answers = await asyncio.gather(*(auth.allows(*guess) for guess in guesses))
     assert not any(answers)
     assert checks.count == 20
     assert checks.most_running == 2
 
 
-async def test_equal_requests_at_once_cost_at_most_one_check_each_slot(
+async def test_equal_requests_at_once_cost_one_check_wherever_they_come_from(
     auth: BasicAuth, checks: Checks
 ) -> None:
     checks.delay = 0.02
-    answers = await asyncio.gather(*(auth.allows(header("alice", "wonderland")) for _ in range(30)))
-    assert all(answers)
-    assert checks.count <= 2
+    right, wrong = header("alice", "wonderland"), header("alice", "looking-glass")
+    answers = await asyncio.gather(
+        *(auth.allows(word, f"10.0.0.{number % 7}") for number in range(200) for word in (right, wrong))
+    )
+    assert answers == [True, False] * 200
+    assert checks.count == 2
 
 
-async def test_a_flood_is_refused_and_not_remembered(auth: BasicAuth, checks: Checks) -> None:
+async def outcome(auth: BasicAuth, authorization: str, peer: str) -> bool | None:
+    """None where there is no answer because too many wait."""
+    try:
+        return await auth.allows(authorization, peer)
+    except TooManyChecks:
+        return None
+
+
+async def test_guesses_from_one_address_leave_room_for_another(auth: BasicAuth, checks: Checks) -> None:
+    """Also for who has not been checked before; and no more than 8 of one address wait."""
     checks.delay = 0.01
-    flood = [asyncio.create_task(auth.allows(header("alice", str(guess)))) for guess in range(64)]
+    flood = [
+        asyncio.create_task(outcome(auth, header("alice", str(guess)), "10.0.0.1")) for guess in range(500)
+    ]
     await asyncio.sleep(0)
-    assert not await auth.allows(header("alice", "wonderland"))
-    assert not any(await asyncio.gather(*flood))
-    assert await auth.allows(header("alice", "wonderland"))
+    assert await auth.allows(header("alice", "wonderland"), "10.0.0.2")
+    assert [await each for each in flood] == [False] * 8 + [None] * 492
+    assert checks.count == 9
+    assert await auth.allows(header("bob", "gärtner:1"), "10.0.0.1"), "the address may ask again"
+
+
+async def test_a_flood_from_everywhere_is_bounded_and_not_remembered(auth: BasicAuth, checks: Checks) -> None:
+    """No more than 64 checks wait; whoever found no place is not refused for it later."""
+    checks.delay = 0.01
+    flood = [
+        asyncio.create_task(outcome(auth, header("alice", str(guess)), f"10.0.0.{guess}"))
+        for guess in range(100)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyChecks):
+        await auth.allows(header("alice", "wonderland"), "10.0.1.1")
+    assert [await each for each in flood] == [False] * 64 + [None] * 36
+    assert await auth.allows(header("alice", "wonderland"), "10.0.1.1")
+    assert not auth._checks
+    assert not auth._begun
 
 
 async def test_a_flood_does_not_push_out_who_is_already_known(auth: BasicAuth, checks: Checks) -> None:
@@ -171,14 +203,28 @@ async def test_a_request_that_goes_away_leaves_no_more_than_the_allowed_threads(
 ) -> None:
     checks.delay = 0.02
     for guess in range(10):
-        task = asyncio.create_task(auth.allows(header("alice", str(guess))))
+        task = asyncio.create_task(auth.allows(header("alice", str(guess)), f"10.0.0.{guess}"))
         await asyncio.sleep(0.002)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
     assert await auth.allows(header("alice", "wonderland"))
     assert checks.most_running <= 2
-    assert auth._waiting == 0
+    assert not auth._checks
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_is_remembered(
+    auth: BasicAuth, checks: Checks
+) -> None:
+    checks.delay = 0.02
+    task = asyncio.create_task(auth.allows(header("alice", "wonderland")))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await auth.allows(header("alice", "wonderland"))
+    assert await auth.allows(header("alice", "wonderland"))
+    assert checks.count == 1
 
 
 async def test_changed_users_are_checked_anew(auth: BasicAuth) -> None:

@@ -4,9 +4,17 @@ https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuratio
 What Python's ssl cannot do as written is an error, never ignored: a listener that looks locked must be.
 """
 
-from exporter.web_config.basic_auth import BasicAuth
+from exporter.web_config.basic_auth import BasicAuth, TooManyChecks
 from exporter.web_config.config import WebConfig, load
 from exporter.web_config.document import WebConfigError
 from exporter.web_config.live import ListenerContext, WebConfigFile
 
-__all__ = ["BasicAuth", "ListenerContext", "WebConfig", "WebConfigError", "WebConfigFile", "load"]
+__all__ = [
+    "BasicAuth",
+    "ListenerContext",
+    "TooManyChecks",
+    "WebConfig",
+    "WebConfigError",
+    "WebConfigFile",
+    "load",
+]

@@ -2,26 +2,32 @@
 
 bcrypt is slow on purpose, so it runs in threads, few at a time, and its recent answers are remembered by a
 digest under a key that lives only as long as this process: no password is kept. An unknown user costs the
-same work as a known one.
+same work as a known one. Equal credentials are checked once, however many bring them, and no address may fill
+the queue: guesses can neither hold up the event loop nor shut out who scrapes from elsewhere.
 """
 
 import asyncio
 import base64
 import hashlib
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import bcrypt
 
 _CONCURRENT_CHECKS = 2
-_MAX_WAITING_CHECKS = 64
+_MAX_CHECKS = 64  # under way or waiting
+_MAX_CHECKS_PER_PEER = 8
 _REMEMBERED = 128
 # Blowfish takes no more. Go's CompareHashAndPassword, and so the toolkit, ignores the rest; Python's raises.
 _BCRYPT_PASSWORD_BYTES = 72
 # What follows the cost in a well-formed hash. Whether a password fits it does not matter: see `allows`.
 _DECOY = b"$" + b"." * 53
+
+
+class TooManyChecks(Exception):
+    """No answer: too many passwords wait to be checked, all in all or from this address."""
 
 
 class BasicAuth:
@@ -32,9 +38,9 @@ class BasicAuth:
         # Apart, so that guesses cannot push out the answer for the one who scrapes.
         self._allowed = _Recent(_REMEMBERED)
         self._refused = _Recent(_REMEMBERED)
-        self._slots = asyncio.Semaphore(_CONCURRENT_CHECKS)
-        self._waiting = 0
-        # As many threads as slots: a slot is given up when its request goes away, the thread still computes.
+        # Those under way or waiting for a thread, by digest, and how many each peer has begun.
+        self._checks: dict[bytes, asyncio.Future[bool]] = {}
+        self._begun: Counter[str] = Counter()
         self._threads = ThreadPoolExecutor(_CONCURRENT_CHECKS, thread_name_prefix="bcrypt")
         self._users: Mapping[bytes, bytes] = {}
         self._costs: list[bytes] = []
@@ -58,10 +64,10 @@ class BasicAuth:
         """Drops checks that have not begun."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def allows(self, authorization: str | None) -> bool:
+    async def allows(self, authorization: str | None, peer: str = "") -> bool:
         """True for a known user with the right password, and for everyone when there are no users.
 
-        False also when too many checks wait already: that answer is not remembered.
+        `peer` is whose request it is. Raises `TooManyChecks` where nothing can be said now.
         """
         if not self._users:
             return True
@@ -73,26 +79,30 @@ class BasicAuth:
         hashed = known or self._decoy(user)
         digest = self._digest(user, hashed, password)
         remembered = self._remembered(digest)
-        if remembered is None:
-            return await self._check(digest, hashed, password, is_known=known is not None)
-        return remembered
+        if remembered is not None:
+            return remembered
+        check = self._checks.get(digest) or self._begin(digest, hashed, password, peer)
+        # A request that goes away ends neither the thread's work nor the wait of others for it.
+        fits = await asyncio.shield(check)
+        return fits and known is not None
 
-    async def _check(self, digest: bytes, hashed: bytes, password: bytes, *, is_known: bool) -> bool:
-        if self._waiting >= _MAX_WAITING_CHECKS:
-            return False
-        self._waiting += 1
-        try:
-            async with self._slots:
-                remembered = self._remembered(digest)  # by the one before us in the queue
-                if remembered is None:
-                    fits = await asyncio.get_running_loop().run_in_executor(
-                        self._threads, _fits, password, hashed
-                    )
-                    remembered = fits and is_known
-                    (self._allowed if remembered else self._refused).add(digest)
-                return remembered
-        finally:
-            self._waiting -= 1
+    def _begin(self, digest: bytes, hashed: bytes, password: bytes, peer: str) -> asyncio.Future[bool]:
+        """A check in a thread; its answer is remembered also when nobody waits for it any more."""
+        if len(self._checks) >= _MAX_CHECKS or self._begun[peer] >= _MAX_CHECKS_PER_PEER:
+            raise TooManyChecks
+        check = asyncio.get_running_loop().run_in_executor(self._threads, _fits, password, hashed)
+        self._checks[digest] = check
+        self._begun[peer] += 1
+
+        def ended(check: asyncio.Future[bool]) -> None:
+            del self._checks[digest]
+            self._begun -= Counter([peer])  # drops what has come down to 0
+            if not check.cancelled() and check.exception() is None:
+                is_right = check.result() and hashed in self._users.values()
+                (self._allowed if is_right else self._refused).add(digest)
+
+        check.add_done_callback(ended)
+        return check
 
     def _remembered(self, digest: bytes) -> bool | None:
         if digest in self._allowed:
