@@ -5,8 +5,8 @@ on, all but the two health paths is shut.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from typing import NamedTuple
 
 import structlog
@@ -14,23 +14,25 @@ from aiohttp import hdrs, web
 
 from exporter.exposition.exposition import Exposition
 from exporter.exposition.negotiation import allows_gzip, format_for
-from exporter.exposition.snapshot import Format
+from exporter.exposition.snapshot import Body, Format
 from exporter.instruments import Instruments, WorkspaceInstruments
 from exporter.landing_page import landing_page
 from exporter.settings import HEALTHY_PATH, READY_PATH, Settings
-from exporter.web_config import WebConfigFile
+from exporter.way_in import Guest, Limits, Listener
+from exporter.way_in.requests import RequestHandler
+from exporter.web_config import TooManyChecks, WebConfigFile
 
 # The loop is dead when nothing at all has happened for so many intervals.
 DEAD_AFTER_INTERVALS = 10
 SHUTDOWN_SECONDS = 1.0
-# A client that takes nothing for so long is cut off, because it keeps its snapshot in memory.
-STALLED_SECONDS = 60.0
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+    # Instead of the names and versions of Python and aiohttp.
+    "Server": "databricks-jobs-exporter",
 }
 
 _log = structlog.stdlib.get_logger(__name__)
@@ -55,7 +57,9 @@ class WebServer:
         exposition: Exposition,
         instruments: Instruments,
         views: Sequence[WorkspaceView],
+        limits: Limits | None = None,
     ) -> None:
+        self._limits = limits
         self._settings = settings
         self._web_config = web_config
         self._exposition = exposition
@@ -72,36 +76,51 @@ class WebServer:
         app.router.add_get(HEALTHY_PATH, self._healthy)
         app.router.add_get(READY_PATH, self._ready)
         app.on_response_prepare.append(self._dress)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
-        try:
-            context = self._web_config.listener_context if self._web_config else None
-            await web.TCPSite(runner, listen.host or None, listen.port, ssl_context=context).start()
-            host, port = runner.addresses[0][:2]
-            yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        finally:
-            await runner.cleanup()
+        server = runner.server
+        if server is None:
+            raise RuntimeError("a runner that is set up has a server")
+        context = self._web_config.listener_context if self._web_config else None
+        listener = Listener(lambda: RequestHandler(server, self._headers), context, self._limits)
+        async with AsyncExitStack() as stack:
             if self._web_config:
-                self._web_config.auth.close()
+                stack.callback(self._web_config.auth.close)
+            address = await stack.enter_async_context(listener.listening(listen.host, listen.port))
+            stack.push_async_callback(runner.cleanup)
+            stack.callback(listener.stop_accepting)
+            yield address
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        # None where the client went away before its turn came.
+        protocol = request.transport.get_protocol() if request.transport else None
+        guest = protocol if isinstance(protocol, Guest) else None
+        with guest.answering() if guest else nullcontext():
+            refusal = await self._refusal(request, guest.peer if guest else "")
+            return await handler(request) if refusal is None else refusal
+
+    async def _refusal(self, request: web.Request, peer: str) -> web.Response | None:
         config = self._web_config
-        if config is not None:
-            if config.refresh() and config.error is not None:
-                _log.error("the web config file is broken; the last good one stays", cause=str(config.error))
-            open_to_all = request.path in {HEALTHY_PATH, READY_PATH}
-            authorization = request.headers.get(hdrs.AUTHORIZATION)
-            if not open_to_all and not await config.auth.allows(authorization):
-                return web.Response(
-                    status=401, text="Unauthorized\n", headers={hdrs.WWW_AUTHENTICATE: "Basic"}
-                )
-        return await handler(request)
+        if config is None:
+            return None
+        if config.refresh() and config.error is not None:
+            _log.error("the web config file is broken; the last good one stays", cause=str(config.error))
+        if request.path in {HEALTHY_PATH, READY_PATH}:
+            return None
+        try:
+            if await config.auth.allows(request.headers.get(hdrs.AUTHORIZATION), peer):
+                return None
+        except TooManyChecks:
+            return web.Response(status=503, text="Too many logins at once\n", headers={hdrs.RETRY_AFTER: "1"})
+        return web.Response(status=401, text="Unauthorized\n", headers={hdrs.WWW_AUTHENTICATE: "Basic"})
 
     async def _dress(self, _: web.Request, response: web.StreamResponse) -> None:
-        response.headers.update(_HEADERS)
-        if self._web_config:
-            response.headers.update(self._web_config.config.headers)
+        response.headers.update(self._headers())
+
+    def _headers(self) -> Mapping[str, str]:
+        """Those of every answer."""
+        return {**_HEADERS, **(self._web_config.config.headers if self._web_config else {})}
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         form = format_for(",".join(request.headers.getall(hdrs.ACCEPT, [])))
@@ -117,7 +136,10 @@ class WebServer:
             body = snapshot.plain(form, own)
         response = web.StreamResponse(headers=headers)
         response.content_length = body.length
-        await _send(request, response, () if request.method == hdrs.METH_HEAD else body.parts)
+        with suppress(ConnectionError):
+            # An error that left this method would keep itself and the body until the garbage collector comes
+            # by: aiohttp's task knows the error, and the error's traceback knows the task.
+            await _send(response, request, body)
         return response
 
     async def _healthy(self, _: web.Request) -> web.Response:
@@ -139,26 +161,19 @@ class WebServer:
         return web.Response(text=page, content_type="text/html")
 
 
-async def _send(request: web.Request, response: web.StreamResponse, parts: Iterable[bytes]) -> None:
-    """Send an answer part by part, to its end or for as long as the client takes it."""
-    try:
-        await response.prepare(request)
-        for part in parts:
-            async with asyncio.timeout(STALLED_SECONDS):
-                await response.write(part)
-            # A client that keeps up with us makes no write wait: let others have their turn.
-            await asyncio.sleep(0)
-        async with asyncio.timeout(STALLED_SECONDS):
-            await response.write_eof()
-    except ConnectionError:
-        pass  # who goes away in the middle, as Prometheus does at its timeout, is no error of ours
-    except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()
-
-
 def _verdict(bad: Sequence[WorkspaceView], complaint: str) -> web.Response:
     if not bad:
         return web.Response(text="OK\n")
     names = ", ".join(view.instruments.workspace for view in bad)
     return web.Response(status=503, text=f"{complaint} {names}\n")
+
+
+async def _send(response: web.StreamResponse, request: web.Request, body: Body) -> None:
+    """Raises ConnectionError where the client went away."""
+    await response.prepare(request)
+    if request.method != hdrs.METH_HEAD:
+        for part in body.parts:
+            await response.write(part)
+            # A client that keeps up with us makes no write wait: let others have their turn.
+            await asyncio.sleep(0)
+    await response.write_eof()

@@ -21,7 +21,7 @@ LAYERS = (
     ("exporter.families", "exporter.settings", "exporter.simulator", "exporter.web_config"),
     ("exporter.workspace.errors", "exporter.workspace.models", "exporter.instruments", "exporter.logs"),
     ("exporter.workspace.responses", "exporter.accounting"),
-    ("exporter.workspace", "exporter.state", "exporter.exposition", "exporter.landing_page"),
+    ("exporter.workspace", "exporter.state", "exporter.exposition", "exporter.landing_page", "exporter.way_in"),
     ("exporter.polling", "exporter.web"),
     ("exporter.app",),
     ("exporter.check",),
