@@ -18,10 +18,16 @@ ROOT = Path(__file__).parent.parent
 # entries that fit a module the longest counts. "exporter" itself holds the version only.
 LAYERS = (
     ("exporter",),
-    ("exporter.families", "exporter.settings", "exporter.simulator", "exporter.web_config"),
+    (
+        "exporter.families",
+        "exporter.settings",
+        "exporter.simulator",
+        "exporter.way_in",
+        "exporter.web_config",
+    ),
     ("exporter.workspace.errors", "exporter.workspace.models", "exporter.instruments", "exporter.logs"),
     ("exporter.workspace.responses", "exporter.accounting"),
-    ("exporter.workspace", "exporter.state", "exporter.exposition", "exporter.landing_page", "exporter.way_in"),
+    ("exporter.workspace", "exporter.state", "exporter.exposition", "exporter.landing_page"),
     ("exporter.polling", "exporter.web"),
     ("exporter.app",),
     ("exporter.check",),
