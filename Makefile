@@ -18,7 +18,7 @@ DEV     := $(VENV)/.dev
 .DELETE_ON_ERROR:
 # Two pips in one environment break it; everything slow below is parallel in itself.
 .NOTPARALLEL:
-.PHONY: help demo test lint bench dashboards pictures manifests lock clean prometheus deploy-tools
+.PHONY: help demo test lint bench dashboards pictures manifests sbom audit lock clean prometheus deploy-tools
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
@@ -50,6 +50,14 @@ pictures: $(DEV) prometheus ## draw the dashboards' pictures in docs/ again (min
 
 manifests: $(DEV) ## write what Kubernetes needs of the rules and dashboards again
 	@$(BIN)/python -m deploy.kubernetes.build
+
+sbom: $(DEV) ## write the software bill of materials to dist/sbom.cdx.json
+	@$(BIN)/python -m deploy.sbom dist/sbom.cdx.json
+
+# --strict: what the service does not know counts as a failure, not as clean. The pins are complete: nothing is resolved.
+audit: $(DEV) ## ask for known vulnerabilities of what is pinned; needs the internet
+	@$(BIN)/python -m pip_audit --strict --require-hashes --disable-pip --progress-spinner off \
+	    -r requirements.txt $(ARGS)
 
 # Keeps the pins that still fit; `make lock ARGS=--upgrade` takes the newest of everything.
 # The three files never disagree: the two smaller ones are constrained by the largest.
