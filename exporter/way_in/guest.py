@@ -84,11 +84,13 @@ class Guest(asyncio.Protocol):
         if self._inner is not None:
             self._inner.resume_writing()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self._house.forget(self)
         inner, self._inner, self._transport = self._inner, None, None
         if inner is not None:
-            inner.connection_lost(exc)
+            # Without the reason: aiohttp would raise it where a body waits to be taken, and a future, its error
+            # and the waiting frame would keep each other and the body until the garbage collector comes by.
+            inner.connection_lost(None)
 
     # --- what the listener asks
 

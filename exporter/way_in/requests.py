@@ -48,7 +48,7 @@ class RequestHandler(web.RequestHandler):
     ) -> web.StreamResponse:
         """The answer to a request that failed. Raises ConnectionError where there can be none."""
         if isinstance(exc, ConnectionError):
-            raise exc  # the client went away
+            raise ConnectionError("the client went away") from None
         if isinstance(exc, HttpProcessingError):
             response: web.StreamResponse = web.Response(status=status, text="Bad Request\n")
             response.force_close()

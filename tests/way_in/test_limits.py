@@ -1,6 +1,7 @@
 """What a client may take, on real sockets; the limits are small so that reaching them takes no time."""
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -12,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from exporter.way_in import Limits
+from exporter.way_in.requests import RequestHandler
 from exporter.web_config import WebConfigFile
 from tests.certificates import make_ca, make_leaf
 from tests.way_in.clients import GET, HEALTHY, Door, closing, door, open_files, rest, some, with_a_large_body
@@ -81,6 +83,27 @@ async def test_a_client_that_reads_nothing_is_cut_off() -> None:
         assert answer.startswith(b"HTTP/1.1 200")
         assert len(answer) < 20_000_000
         assert await there.status() == 200
+
+
+async def test_a_body_that_was_not_taken_is_free_at_once() -> None:
+    """Nothing of a lost connection waits for the garbage collector: a flood would fill the memory meanwhile."""
+    async with door() as there:
+        with_a_large_body(there.exposition, 20)
+        gc.collect()
+        gc.disable()
+        try:
+            readers = [await there.connect(GET * 3, buffer=SMALL) for _ in range(10)]
+            with closing(readers):
+                for reader in readers:
+                    await some(reader)
+                assert handlers() == 10
+            await until(lambda: handlers() == 0)
+        finally:
+            gc.enable()
+
+
+def handlers() -> int:
+    return sum(isinstance(each, RequestHandler) for each in gc.get_objects())
 
 
 async def test_an_answer_that_is_taken_too_slowly_is_cut_off() -> None:

@@ -1,0 +1,370 @@
+"""A real exporter among hundreds of clients that mean it harm, or that nobody looks after."""
+
+import asyncio
+import base64
+import os
+import resource
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import bcrypt
+import pytest
+
+from exporter.simulator.server import SimulatorServer
+from tests.certificates import make_ca, make_leaf
+from tests.e2e.process import RUNS, Exporter, Launcher, parse, total, wait_for
+
+GET = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+PASSWORD = "correct horse"
+JOBS = 300
+# Between two visits of one client: this process serves the simulated workspace too.
+PAUSE_SECONDS = 1.0
+# The most connections that are open at once, and some room for what the exporter itself has open meanwhile.
+MOST_OPEN = 400 + 50
+
+
+def basic(user: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def users(cost: int) -> str:
+    hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(cost)).decode()
+    return f"basic_auth_users:\n  prometheus: {hashed}\n"
+
+
+async def busy(server: SimulatorServer, launch: Launcher, *arguments: str) -> Exporter:
+    """An exporter whose body has some megabytes."""
+    for number in range(JOBS):
+        job = server.workspace.add_job(f"job {number}")
+        server.workspace.finished_run(job, duration=100, tasks=2)
+    # Few polls: this is about the pages.
+    exporter = await launch.start(server, "--poll.interval=5s", *arguments)
+
+    async def ready() -> bool:
+        return (await get(exporter, "/-/ready")).startswith(b"HTTP/1.1 200")
+
+    await wait_for(ready, "the exporter is ready")
+    return exporter
+
+
+def address(exporter: Exporter) -> tuple[str, int]:
+    host, _, port = exporter.url.removeprefix("http://").rpartition(":")
+    return host, int(port)
+
+
+async def get(
+    exporter: Exporter, path: str, context: ssl.SSLContext | None = None, login: str = "", source: str = ""
+) -> bytes:
+    """A whole answer over a connection of its own; nothing where it was reset."""
+    lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Connection: close"]
+    lines += [f"Authorization: {login}"] if login else []
+    async with asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection(
+            *address(exporter),
+            ssl=context,
+            server_hostname="localhost" if context else None,
+            local_addr=(source, 0) if source else None,
+        )
+        try:
+            writer.write("\r\n".join([*lines, "", ""]).encode())
+            return await reader.read()
+        except ConnectionError:
+            return b""
+        finally:
+            writer.transport.abort()
+
+
+def open_files(exporter: Exporter) -> int:
+    return len(list(Path(f"/proc/{exporter._process.pid}/fd").iterdir()))
+
+
+def threads(exporter: Exporter) -> int:
+    return len(list(Path(f"/proc/{exporter._process.pid}/task").iterdir()))
+
+
+def memory_mb(exporter: Exporter) -> float:
+    pages = int(Path(f"/proc/{exporter._process.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@contextmanager
+def room_for_sockets() -> Iterator[None]:
+    """This process may have as many open as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def opened(exporter: Exporter, first: bytes = b"", buffer: int = 0) -> socket.socket:
+    made = socket.socket()
+    if buffer:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    made.setblocking(False)
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(60):
+            await loop.sock_connect(made, address(exporter))
+            with suppress(ConnectionError):  # its place may have gone to another already
+                await loop.sock_sendall(made, first)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+async def drip(exporter: Exporter) -> None:
+    """A header a second, and again."""
+    with await opened(exporter, b"GET /metrics HTTP/1.1\r\n") as made:
+        while True:
+            await asyncio.sleep(1)
+            await asyncio.get_running_loop().sock_sendall(made, b"X-Drip: 1\r\n")
+
+
+async def send(exporter: Exporter, data: bytes) -> None:
+    """Send, take what comes, and leave when there is no more."""
+    with await opened(exporter, data) as made:
+        while await asyncio.get_running_loop().sock_recv(made, 1 << 16):
+            pass
+
+
+async def read_nothing(exporter: Exporter) -> None:
+    """Ask for everything many times, and take nothing of it."""
+    with await opened(exporter, GET * 3, buffer=4096):
+        await asyncio.sleep(3600)
+
+
+async def half_open(exporter: Exporter) -> None:
+    with await opened(exporter, b"GET /met"):
+        await asyncio.sleep(3600)
+
+
+async def over_and_over(attack: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        with suppress(OSError, TimeoutError):
+            await attack()
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+@asynccontextmanager
+async def under_attack(*attacks: tuple[int, Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
+    """So many clients of each kind at once, who come again when they are cut off."""
+    tasks = [
+        asyncio.create_task(over_and_over(attack), name=f"client {number}")
+        for count, attack in attacks
+        for number in range(count)
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+GARBAGE = [
+    bytes(range(256)) * 8,
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
+    b"GET / HTTP/1.1\r\nX-Huge: " + b"a" * 100_000 + b"\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X-Many: 1\r\n" * 5000 + b"\r\n",
+    b"GET /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n" + bytes(50_000),
+    b"GET /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n" + bytes(50_000),
+    GET * 1000,
+]
+
+
+async def served(exporter: Exporter, **how: object) -> None:
+    """A good client gets whole bodies, and its health page, several times in a row."""
+    for _ in range(4):
+        answer = await get(exporter, "/metrics", **how)  # type: ignore[arg-type]
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 "), head
+        assert total(parse(body.decode()), RUNS, result="SUCCESS") == JOBS
+        health: dict[str, object] = {key: word for key, word in how.items() if key != "login"}
+        assert (await get(exporter, "/-/healthy", **health)).startswith(b"HTTP/1.1 200 ")  # type: ignore[arg-type]
+
+
+async def recovered(exporter: Exporter, files: int) -> None:
+    """File descriptors are what they were: a few may come and go with polls."""
+
+    async def closed() -> bool:
+        return open_files(exporter) <= files + 5
+
+    await wait_for(closed, "all connections are closed", seconds=90)
+
+
+async def test_a_good_client_is_served_among_hundreds_of_hostile_ones(
+    server: SimulatorServer, launch: Launcher
+) -> None:
+    """Every scrape of a good client is whole; connections stay bounded; afterwards nothing is left of it."""
+    exporter = await busy(server, launch)
+    await served(exporter)
+    files, before = open_files(exporter), memory_mb(exporter)
+    attacks: list[tuple[int, Callable[[], Awaitable[None]]]] = [
+        (250, lambda: half_open(exporter)),
+        (150, lambda: drip(exporter)),
+        (100, lambda: read_nothing(exporter)),
+    ]
+    attacks += [(3, lambda data=data: send(exporter, data)) for data in GARBAGE]  # type: ignore[misc]
+    with room_for_sockets():
+        async with under_attack(*attacks):
+
+            async def full() -> bool:
+                return open_files(exporter) > files + 350
+
+            await wait_for(full, "the exporter has its hands full")
+            most = memory_mb(exporter)
+            for _ in range(3):
+                await served(exporter)
+                assert open_files(exporter) <= files + MOST_OPEN
+                most = max(most, memory_mb(exporter))
+    await recovered(exporter, files)
+    assert most - before < 250, "of 400 connections, each with what it was sent and did not read"
+    await served(exporter)
+    assert "Traceback" not in exporter.log
+    told = [line for line in exporter.log.splitlines() if "exporter.poll" not in line]
+    assert any("connections were cut or refused" in line for line in told)
+    assert len(told) < 20, "a flood does not fill the log"
+
+
+async def test_memory_does_not_grow_from_one_attack_to_the_next(
+    server: SimulatorServer, launch: Launcher
+) -> None:
+    """What the first wave needed is used again by the others."""
+    exporter = await busy(server, launch)
+    files = open_files(exporter)
+    peaks: list[float] = []
+    with room_for_sockets():
+        for _ in range(3):
+            async with under_attack(
+                (150, lambda: half_open(exporter)), (100, lambda: read_nothing(exporter))
+            ):
+
+                async def full() -> bool:
+                    return open_files(exporter) > files + 200
+
+                await wait_for(full, "the exporter has its hands full")
+                await served(exporter)
+            await recovered(exporter, files)
+            peaks.append(memory_mb(exporter))
+    assert peaks[-1] - peaks[0] < 60, peaks
+
+
+async def test_a_flood_of_passwords_shuts_out_neither_who_is_known_nor_who_comes_from_elsewhere(
+    server: SimulatorServer, launch: Launcher, tmp_path: Path
+) -> None:
+    """Bcrypt at its usual cost, guessed at by a hundred clients: scrapes go on, and nobody guesses right."""
+    web_config = tmp_path / "web.yml"
+    web_config.write_text(users(cost=10))
+    exporter = await busy(server, launch, f"--web.config.file={web_config}")
+    good = basic("prometheus", PASSWORD)
+    await served(exporter, login=good)
+    before = threads(exporter)
+    got: set[bytes] = set()
+    guesses = iter(range(10**9))
+
+    async def guess() -> None:
+        answer = await get(exporter, "/metrics", login=basic("prometheus", f"guess {next(guesses)}"))
+        got.add(answer[:12])
+
+    async with under_attack((100, guess)):
+        await served(exporter, login=good)
+        # The password changes: what was known is forgotten. From another address it is checked all the same.
+        web_config.write_text(users(cost=10))
+        await served(exporter, login=good, source="127.0.0.2")
+        assert threads(exporter) <= before + 2
+    assert got - {b""} == {b"HTTP/1.1 401", b"HTTP/1.1 503"}
+
+
+async def test_tls_keeps_its_door_too(server: SimulatorServer, launch: Launcher, tmp_path: Path) -> None:
+    """Handshakes that never end, garbage instead of one, and readers who do not read, under TLS."""
+    ca = make_ca()
+    (tmp_path / "ca.pem").write_bytes(ca.certificate_pem)
+    make_leaf(ca).write(tmp_path, "server")
+    web_config = tmp_path / "web.yml"
+    web_config.write_text("tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n")
+    for number in range(JOBS):
+        server.workspace.finished_run(server.workspace.add_job(f"job {number}"), duration=100)
+    exporter = await launch.start(server, "--poll.interval=5s", f"--web.config.file={web_config}")
+    client = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+
+    async def ready() -> bool:
+        return (await get(exporter, "/-/ready", client)).startswith(b"HTTP/1.1 200")
+
+    await wait_for(ready, "the exporter is ready")
+    files = open_files(exporter)
+
+    async def hoard() -> None:
+        _, writer = await asyncio.open_connection(
+            *address(exporter), ssl=client, server_hostname="localhost", limit=1024
+        )
+        try:
+            writer.write(GET * 3)
+            await asyncio.sleep(3600)
+        finally:
+            writer.transport.abort()
+
+    with room_for_sockets():
+        async with under_attack(
+            (200, lambda: half_open(exporter)),
+            (200, lambda: send(exporter, b"\x16\x03\x01\x02\x00")),
+            (20, lambda: send(exporter, os.urandom(3000))),
+            (20, lambda: send(exporter, GET)),
+            (30, hoard),
+        ):
+
+            async def full() -> bool:
+                return open_files(exporter) > files + 200
+
+            await wait_for(full, "the exporter has its hands full")
+            await served(exporter, context=client)
+            assert open_files(exporter) <= files + MOST_OPEN
+    await recovered(exporter, files)
+    assert "Traceback" not in exporter.log
+
+
+async def test_it_stops_cleanly_in_the_middle_of_an_attack(server: SimulatorServer, launch: Launcher) -> None:
+    """SIGTERM ends it with exit code 0 whoever holds a connection."""
+    exporter = await busy(server, launch)
+    files = open_files(exporter)
+    async with under_attack((100, lambda: half_open(exporter)), (50, lambda: read_nothing(exporter))):
+
+        async def full() -> bool:
+            return open_files(exporter) > files + 120
+
+        await wait_for(full, "the exporter has its hands full")
+        began = asyncio.get_running_loop().time()
+        exporter.send(signal.SIGTERM)
+        assert await exporter.exit_code() == 0
+        assert asyncio.get_running_loop().time() - began < 5, "the promise"
+    assert "Traceback" not in exporter.log
+
+
+async def test_without_file_descriptors_it_waits_and_serves_again(
+    server: SimulatorServer, launch: Launcher
+) -> None:
+    """Where the system gives it no more files it does not end, and serves when there are some again."""
+    exporter = await busy(server, launch)
+    few = open_files(exporter) + 20
+    resource.prlimit(exporter._process.pid, resource.RLIMIT_NOFILE, (few, few))
+    async with under_attack((60, lambda: half_open(exporter))):
+
+        async def told() -> bool:
+            return "the system had no resources" in exporter.log
+
+        await wait_for(told, "it says so")
+    assert not exporter.has_ended()
+    await served(exporter)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/", "/-/healthy", "/nothing"])
+async def test_what_it_runs_on_is_not_told(server: SimulatorServer, launch: Launcher, path: str) -> None:
+    """No version of a library in any answer."""
+    exporter = await launch.start(server)
+    head = (await get(exporter, path)).partition(b"\r\n\r\n")[0]
+    assert b"\r\nServer: databricks-jobs-exporter" in head
+    assert b"aiohttp" not in head
