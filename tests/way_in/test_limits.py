@@ -86,7 +86,7 @@ async def test_a_client_that_reads_nothing_is_cut_off() -> None:
 
 
 async def test_a_body_that_was_not_taken_is_free_at_once() -> None:
-    """Nothing of a lost connection waits for the garbage collector: a flood would fill the memory meanwhile."""
+    """Nothing of a lost connection waits for the garbage collector, which a flood would not wait for."""
     async with door() as there:
         with_a_large_body(there.exposition, 20)
         gc.collect()
