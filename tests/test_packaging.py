@@ -194,6 +194,25 @@ def test_signals_reach_the_exporter_and_the_port_is_its_own() -> None:
     assert arguments_of("EXPOSE") == ["9977"]
 
 
+def test_the_image_needs_no_shell_to_run() -> None:
+    """Entry point and health check are lists of words, and the last stage starts nothing but its folder."""
+    assert json.loads(arguments_of("ENTRYPOINT")[0])
+    assert json.loads(arguments_of("HEALTHCHECK")[0].partition("CMD ")[2])[0] == "python"
+    assert not arguments_of("SHELL")
+    assert not arguments_of("CMD")
+    last_stage = instructions()[max(i for i, (name, _) in enumerate(instructions()) if name == "FROM") :]
+    assert [arguments.split()[0] for name, arguments in last_stage if name == "RUN"] == ["install"]
+
+
+def test_the_security_policy_says_how_to_report() -> None:
+    """Privately, and without an address that nobody reads."""
+    policy = " ".join((ROOT / "SECURITY.md").read_text().split())
+    assert "Report privately through the repository's security advisories page" in policy
+    assert "@" not in policy
+    for heading in ("Supported versions", "How to report", "What is promised", "What is not promised"):
+        assert f"## {heading}" in policy
+
+
 class Healthy(http.server.BaseHTTPRequestHandler):
     status = 200
 
