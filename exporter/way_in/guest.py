@@ -88,8 +88,8 @@ class Guest(asyncio.Protocol):
         self._house.forget(self)
         inner, self._inner, self._transport = self._inner, None, None
         if inner is not None:
-            # Without the reason: aiohttp would raise it where a body waits to be taken; a future, its error and
-            # the waiting frame would keep each other and the body until the garbage collector comes by.
+            # Without the reason: aiohttp would raise it where a body waits to be taken; a future, its error
+            # and the waiting frame would keep each other and the body until the garbage collector comes by.
             inner.connection_lost(None)
 
     # --- what the listener asks
