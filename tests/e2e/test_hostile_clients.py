@@ -23,6 +23,9 @@ PASSWORD = "correct horse"
 JOBS = 300
 # Between two visits of one client: this process serves the simulated workspace too.
 PAUSE_SECONDS = 1.0
+# Hundreds of clients and a machine that does other things too.
+pytestmark = pytest.mark.timeout(400)
+
 # The most connections that are open at once, and some room for what the exporter itself has open meanwhile.
 MOST_OPEN = 400 + 50
 
@@ -206,19 +209,19 @@ async def test_a_good_client_is_served_among_hundreds_of_hostile_ones(
     files, before = open_files(exporter), memory_mb(exporter)
     attacks: list[tuple[int, Callable[[], Awaitable[None]]]] = [
         (250, lambda: half_open(exporter)),
-        (150, lambda: drip(exporter)),
-        (100, lambda: read_nothing(exporter)),
+        (100, lambda: drip(exporter)),
+        (50, lambda: read_nothing(exporter)),
     ]
     attacks += [(3, lambda data=data: send(exporter, data)) for data in GARBAGE]  # type: ignore[misc]
     with room_for_sockets():
         async with under_attack(*attacks):
 
             async def full() -> bool:
-                return open_files(exporter) > files + 350
+                return open_files(exporter) > files + 300
 
             await wait_for(full, "the exporter has its hands full")
             most = memory_mb(exporter)
-            for _ in range(3):
+            for _ in range(2):
                 await served(exporter)
                 assert open_files(exporter) <= files + MOST_OPEN
                 most = max(most, memory_mb(exporter))
