@@ -2,18 +2,15 @@
 
 import asyncio
 import gzip
-import weakref
 
 import pytest
 
-from exporter import web
 from exporter.accounting.records import Job
 from exporter.exposition.exposition import Exposition
 from exporter.exposition.snapshot import Format
 from exporter.instruments import Instruments
 from exporter.settings import Settings
 from exporter.web import WebServer
-from tests.e2e.process import wait_for
 from tests.exposition import LABEL_SETS, large, plain
 from tests.exposition.test_readers import with_aiohttp
 
@@ -84,27 +81,6 @@ async def test_a_client_that_reads_no_more_holds_up_nobody_else(exposition: Expo
         assert body.startswith(plain(exposition, Format.TEXT))
         assert b'job_name="later"' in body
     for _, writer in clients:
-        writer.transport.abort()
-
-
-async def test_a_client_that_reads_no_more_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a while the server gives it up, and with it the memory of the snapshot that it began with."""
-    monkeypatch.setattr(web, "STALLED_SECONDS", 0.01)
-    exposition = large()
-    settings = Settings.from_layers({"web": {"listen_address": "127.0.0.1:0"}})
-    async with WebServer(settings, None, exposition, Instruments(), []).listening() as address:
-        host, port = address.rsplit(":", 1)
-        plain(exposition, Format.TEXT)
-        reader, writer = await asyncio.open_connection(host, int(port), limit=4096)
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        await reader.readuntil(b"\r\n\r\n")
-        begun = weakref.ref(exposition.snapshot)
-        exposition.update("adb-1.2.test", {}, changed(1))
-
-        async def gone() -> bool:
-            return begun() is None
-
-        await wait_for(gone, "the server gives the client up")
         writer.transport.abort()
 
 
