@@ -6,7 +6,8 @@ Owns the root logger's only handler. Every module gets its logger with
     log.info("poll finished", workspace="adb-1.2.azuredatabricks.net", runs=3)
 
 and libraries that log through `logging` (aiohttp, asyncio, warnings) come out in the same format. A line has
-`ts` (RFC 3339, UTC, milliseconds), `level`, `logger`, `msg`, then the event's own keys.
+`ts` (RFC 3339, UTC, milliseconds), `level`, `logger`, `msg`, then the event's own keys. Above debug, a line
+comes at most once a minute per cause: `repeated` says how many more there were since the last such one.
 
 What must stay true: redaction is the last step before rendering and sees only plain values, so whatever an
 event holds has become text by then; and writing a log line never raises.
@@ -18,8 +19,9 @@ import logging
 import re
 import sys
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from math import isfinite
 from typing import TextIO
@@ -29,6 +31,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from exporter.settings import LogFormat, LogLevel
+from exporter.throttle import Throttle, cause_in
 
 REDACTED = "[redacted]"
 # Access tokens live about an hour. Those of the last hours may still be in an exception; older ones are dead.
@@ -78,14 +81,18 @@ def configure(
     level: LogLevel,
     log_format: LogFormat,
     secrets: Iterable[str],
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> Redactor:
     """Sends all logging of the process to standard error. Call once at the start; again to start over.
+
+    `monotonic` is the clock that says when a cause may be told again.
 
     Returns:
         What knows the secrets; `add` the ones that are obtained later.
     """
     redactor = Redactor(secrets)
     handler = _StandardError(sys.stderr)
+    handler.addFilter(_OncePerMinute(monotonic))
     render: Processor = _render_json if log_format == "json" else _render_logfmt
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -129,10 +136,38 @@ class _StandardError(logging.StreamHandler[TextIO]):
             self.flush()
 
 
+class _OncePerMinute(logging.Filter):
+    """Keeps quiet what was told less than a minute ago, but for whoever debugs."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        super().__init__()
+        self._monotonic = monotonic
+        self._throttle = Throttle()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.INFO:
+            return True
+        unsaid = self._throttle.admit(_cause(record), self._monotonic())
+        if unsaid:
+            record.repeated = unsaid
+        return unsaid is not None
+
+
+def _cause(record: logging.LogRecord) -> tuple[str, ...]:
+    """What tells the line's cause from others: who says what, of which workspace, and why."""
+    event = record.msg if isinstance(record.msg, dict) else {"event": record.msg}
+    error = sys.exc_info()[0] if event.get("exc_info") is True else (record.exc_info or (None,))[0]
+    said = (_shown(words) for words in (event.get("event", ""), record.args or "", event.get("cause", "")))
+    workspace = _shown(event.get("workspace", ""))
+    return (record.name, workspace, *map(cause_in, said), error.__name__ if error else "")
+
+
 def _describe(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Puts the four keys that every line has in front."""
     record: logging.LogRecord = event.pop("_record")
     del event["_from_structlog"]
+    if (repeated := getattr(record, "repeated", 0)) > 0:
+        event["repeated"] = repeated
     moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
     head = {
         "ts": moment.replace("+00:00", "Z"),

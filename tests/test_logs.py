@@ -335,3 +335,60 @@ def test_a_closed_standard_error_stops_nobody() -> None:
     finally:
         os.close(writer)
     assert (done.returncode, done.stdout) == (0, b"went on\n")
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("level", ["info", "warning", "error"])
+def test_a_cause_is_told_once_a_minute_with_what_was_left_unsaid(level: str, stderr: Stderr) -> None:
+    """Of the same failure over and over, one line a minute stays, and it says how many there were."""
+    clock = Clock()
+    logs.configure("info", "logfmt", (), clock)
+    for number in range(121):
+        clock.now = float(number)
+        getattr(log, level)("poll failed", workspace="adb-1", seconds=number, cause=f"not done in {number} s")
+    lines = stderr.getvalue().splitlines()
+    assert [line.partition(" repeated=")[2] for line in lines] == ["", "59", "59"]
+    assert [re.findall(r" seconds=(\d+)", line) for line in lines] == [["0"], ["60"], ["120"]]
+
+
+def test_other_causes_workspaces_and_messages_are_told_at_once(stderr: Stderr) -> None:
+    """Only what is the same in all three is kept quiet."""
+    logs.configure("info", "logfmt", (), Clock())
+    for _ in range(2):
+        log.error("poll failed", workspace="adb-1", cause="HTTP 500: oops")
+        log.error("poll failed", workspace="adb-1", cause="HTTP 503: oops")
+        log.error("poll failed", workspace="adb-2", cause="HTTP 500: oops")
+        log.error("sweep failed", workspace="adb-1", cause="HTTP 500: oops")
+        logging.getLogger("asyncio").error("poll failed")
+    assert len(stderr.getvalue().splitlines()) == 5
+
+
+def test_exceptions_of_another_type_are_another_cause(stderr: Stderr) -> None:
+    """The same line with another exception behind it is told."""
+    logs.configure("info", "logfmt", (), Clock())
+    for error in (KeyError("a"), ValueError("a"), KeyError("b")):
+        try:
+            raise error
+        except (KeyError, ValueError):
+            log.exception("a poll failed in a way nobody foresaw")
+    assert [("KeyError" in line, "ValueError" in line) for line in stderr.getvalue().splitlines()] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_whoever_debugs_is_told_everything(stderr: Stderr) -> None:
+    """Debug lines are not kept quiet."""
+    logs.configure("debug", "logfmt", (), Clock())
+    for _ in range(3):
+        log.debug("poll done")
+    assert len(stderr.getvalue().splitlines()) == 3
