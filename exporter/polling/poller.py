@@ -69,15 +69,18 @@ class Poller:
             await sleep(stop, began + self._settings.poll.interval - loop.time())
 
     def _finish(self, seconds: float, error: str | None) -> None:
+        failed_before = self._instruments.last_error is not None
         self._instruments.poll_ended(seconds, error)
         log = _log.bind(workspace=self._client.workspace, seconds=round(seconds, 3))
         if error is not None:
             log.error("poll failed; the next one reads the same window again", cause=error)
-        elif self.first_poll_done.is_set():
-            log.debug("poll done", active_runs=self._instruments.active_runs)
-        else:
+        elif not self.first_poll_done.is_set():
             self.first_poll_done.set()
             log.info("first poll done", active_runs=self._instruments.active_runs)
+        elif failed_before:
+            log.info("polls succeed again", failed_polls=self._instruments.failed_polls)
+        else:
+            log.debug("poll done", active_runs=self._instruments.active_runs)
 
     async def _poll(self, began: float) -> None:
         progress = self._ledger.tracker.progress
