@@ -8,11 +8,12 @@ import gzip
 import json
 import socket
 import struct
+import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from exporter.simulator.index import NEWEST
 from exporter.simulator.paging import token
@@ -27,11 +28,22 @@ Damage = Literal[
     "broken JSON",
     "broken gzip",
     "empty body",
+    "huge body",
+    "gzip bomb",
+    "wrong content type",
     "same page token",
+    "page out of order",
+    "page twice",
+    "date a year ahead",
+    "date a year back",
 ]
 
-
+# Of a request: how many seconds the clock of whoever answers it is ahead.
+CLOCK_ERROR = web.RequestKey("CLOCK_ERROR", float)
 _GZIP_HEADER = 10  # bytes
+_HUGE = 200 * 2**20  # bytes
+_BLOCK = b" " * 2**20
+_YEAR = 365 * 86400.0
 _FIRST_PAGE = {
     "runs/list": token("runs", *NEWEST),
     "runs/get": token("run", 0),
@@ -116,6 +128,61 @@ async def _same_page_token(victim: Victim) -> web.StreamResponse:
     return _json(json.dumps(body).encode())
 
 
+async def _huge_body(victim: Victim) -> web.StreamResponse:
+    """Spaces without end in front of the JSON: a good answer, for whoever has the memory."""
+    response = web.StreamResponse()
+    response.content_type = "application/json"
+    await response.prepare(victim.request)
+    for _ in range(_HUGE // len(_BLOCK)):
+        await response.write(_BLOCK)
+    await response.write(victim.body)
+    return response
+
+
+async def _gzip_bomb(victim: Victim) -> web.StreamResponse:
+    """The same, packed a thousandfold."""
+    response = _json(_bomb() + gzip.compress(victim.body))
+    response.headers[hdrs.CONTENT_ENCODING] = "gzip"
+    return response
+
+
+def _bomb() -> bytes:
+    packer = zlib.compressobj(level=9, wbits=31)
+    return b"".join(packer.compress(_BLOCK) for _ in range(_HUGE // len(_BLOCK))) + packer.flush()
+
+
+async def _wrong_content_type(victim: Victim) -> web.StreamResponse:
+    """Good JSON that says it is an image."""
+    return web.Response(body=victim.body, content_type="image/png")
+
+
+async def _page_out_of_order(victim: Victim) -> web.StreamResponse:
+    """The items of a page in the opposite order: oldest first."""
+    return _json(_with_items(victim.body, lambda items: items[::-1]))
+
+
+async def _page_twice(victim: Victim) -> web.StreamResponse:
+    """Every item of a page two times."""
+    return _json(_with_items(victim.body, lambda items: items + items))
+
+
+def _with_items(body: bytes, change: Callable[[list[object]], list[object]]) -> bytes:
+    page = json.loads(body)
+    for name in ("runs", "jobs"):
+        if name in page:
+            page[name] = change(page[name])
+    return json.dumps(page).encode()
+
+
+def _dated(seconds: float) -> Callable[[Victim], Awaitable[web.StreamResponse]]:
+    async def dated(victim: Victim) -> web.StreamResponse:
+        """A good answer from a machine whose clock is wrong."""
+        victim.request[CLOCK_ERROR] = seconds
+        return _json(victim.body)
+
+    return dated
+
+
 DAMAGES: dict[Damage, Callable[[Victim], Awaitable[web.StreamResponse]]] = {
     "reset": _reset,
     "reset mid-body": _reset_mid_body,
@@ -126,7 +193,14 @@ DAMAGES: dict[Damage, Callable[[Victim], Awaitable[web.StreamResponse]]] = {
     "broken JSON": _broken_json,
     "broken gzip": _broken_gzip,
     "empty body": _empty_body,
+    "huge body": _huge_body,
+    "gzip bomb": _gzip_bomb,
+    "wrong content type": _wrong_content_type,
     "same page token": _same_page_token,
+    "page out of order": _page_out_of_order,
+    "page twice": _page_twice,
+    "date a year ahead": _dated(_YEAR),
+    "date a year back": _dated(-_YEAR),
 }
 
 

@@ -14,9 +14,9 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from exporter.simulator.damage import DAMAGES, Victim
+from exporter.simulator.damage import CLOCK_ERROR, DAMAGES, Victim
 from exporter.simulator.endpoints import PATHS, VERSIONS
-from exporter.simulator.faults import Answer, Fault, Faults
+from exporter.simulator.faults import Answer, Faults
 from exporter.simulator.paging import RefusedError
 from exporter.simulator.traffic import RateLimit, Request, RequestLog
 from exporter.simulator.workspace import Workspace
@@ -32,8 +32,9 @@ _ENDPOINT_OF_PATH = {
 
 
 def dating(workspace: Workspace) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
-    async def date(_request: web.Request, response: web.StreamResponse) -> None:
-        response.headers[hdrs.DATE] = formatdate(int(workspace.clock()), usegmt=True)
+    async def date(request: web.Request, response: web.StreamResponse) -> None:
+        moment = workspace.clock() + request.get(CLOCK_ERROR, 0)
+        response.headers[hdrs.DATE] = formatdate(int(moment), usegmt=True)
 
     return date
 
@@ -71,7 +72,11 @@ def striking(faults: Faults) -> Middleware:
             await asyncio.sleep(fault.delay)
         if fault.answer is not None:
             return _sent(fault.answer)
-        return await _damaged(fault, request, await handler(request), faults)
+        response = await handler(request)
+        if fault.damage is None or not isinstance(response, web.Response):
+            return response
+        victim = Victim(request, _body(response), fault.pace, faults.wait_cleared)
+        return await DAMAGES[fault.damage](victim)
 
     return struck
 
@@ -84,15 +89,10 @@ def _sent(answer: Answer) -> web.Response:
     )
 
 
-async def _damaged(
-    fault: Fault, request: web.Request, response: web.StreamResponse, faults: Faults
-) -> web.StreamResponse:
-    if fault.damage is None or not isinstance(response, web.Response):
-        return response
+def _body(response: web.Response) -> bytes:
     body = response.body if isinstance(response.body, bytes) else b""
-    if response.headers.get(hdrs.CONTENT_ENCODING) == "gzip":
-        body = zlib.decompress(body, wbits=31)
-    return await DAMAGES[fault.damage](Victim(request, body, fault.pace, faults.wait_cleared))
+    packed = response.headers.get(hdrs.CONTENT_ENCODING) == "gzip"
+    return zlib.decompress(body, wbits=31) if packed else body
 
 
 def refusing(limit: RateLimit) -> Middleware:

@@ -100,6 +100,7 @@ class SimulatorServer:
         port: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        """`limits` as in `create_app`; with `tls` it speaks HTTPS."""
         self.workspace = Workspace() if workspace is None else workspace
         self.faults = Faults() if faults is None else faults
         self.credentials = Credentials() if credentials is None else credentials

@@ -10,6 +10,7 @@ import pytest
 from exporter.simulator import faults
 from exporter.simulator.damage import Damage
 from exporter.simulator.faults import Fault
+from exporter.simulator.kinds import KINDS
 from exporter.simulator.server import SimulatorServer
 from tests.simulator.conftest import NOW, Api
 
@@ -150,6 +151,57 @@ async def test_a_page_token_can_repeat_for_ever(api: Api, server: SimulatorServe
     second = await api.get("runs/list", limit=3, page_token=first["next_page_token"])
     third = await api.get("runs/list", limit=3, page_token=second["next_page_token"])
     assert second == third
+
+
+async def test_a_page_can_be_out_of_order_or_come_twice(api: Api, server: SimulatorServer) -> None:
+    """The same runs: the oldest first, or each of them two times."""
+    usual = await api.listed_ids()
+    server.faults.add(Fault(damage="page out of order", times=1))
+    server.faults.add(Fault(damage="page twice", times=1))
+    assert await api.listed_ids() == usual[::-1]
+    assert await api.listed_ids() == usual + usual
+
+
+@pytest.mark.parametrize(("damage", "days"), [("date a year ahead", 365), ("date a year back", -365)])
+async def test_an_answer_can_come_from_a_wrong_clock(
+    api: Api, server: SimulatorServer, damage: Damage, days: int
+) -> None:
+    """Only the Date header of the one answer is wrong."""
+    server.faults.add(Fault(damage=damage, times=1))
+    dates = []
+    for _ in range(2):
+        async with api.session.get("/api/2.2/jobs/runs/list") as response:
+            assert len((await response.json())["runs"]) == 10
+            dates.append(parsedate_to_datetime(response.headers["Date"]).timestamp())
+    assert dates == [NOW + days * 86400, NOW]
+
+
+@pytest.mark.parametrize("damage", ["huge body", "gzip bomb"])
+async def test_a_body_can_be_far_too_large(api: Api, server: SimulatorServer, damage: Damage) -> None:
+    """200 MB for whoever reads that far; a bomb is small on the wire."""
+    server.faults.add(Fault(damage=damage))
+    size = 0
+    async with api.session.get("/api/2.2/jobs/runs/list") as response:
+        packed = int(response.headers.get("Content-Length", 0))
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+    assert size > 200 * 2**20
+    assert packed < 2**20
+
+
+async def test_the_content_type_can_be_wrong(api: Api, server: SimulatorServer) -> None:
+    """Around the real answer."""
+    server.faults.add(Fault(damage="wrong content type"))
+    async with api.session.get("/api/2.2/jobs/runs/list") as response:
+        assert response.content_type == "image/png"
+        assert len((await response.json(content_type=None))["runs"]) == 10
+
+
+def test_every_kind_of_fault_can_be_made_many_times() -> None:
+    """A kind is made anew at each call, so that hits of one test are none of another's."""
+    for make in KINDS.values():
+        assert make() is not make()
+        assert make().answer is not None or make().damage is not None or make().delay
 
 
 async def test_a_delay_comes_before_the_answer(api: Api, server: SimulatorServer) -> None:
