@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from aiohttp import hdrs, web
@@ -146,6 +147,7 @@ async def _gzip_bomb(victim: Victim) -> web.StreamResponse:
     return response
 
 
+@cache
 def _bomb() -> bytes:
     packer = zlib.compressobj(level=9, wbits=31)
     return b"".join(packer.compress(_BLOCK) for _ in range(_HUGE // len(_BLOCK))) + packer.flush()
