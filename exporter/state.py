@@ -113,8 +113,11 @@ class StateStore:
                 for run_id, end_ms, task_run_ids in _decode_found(found)
             }
 
-    def commit(self, name: str, changes: Changes, now_ms: int) -> int:
-        """Write changes in one transaction; the number of settled runs that were too old to keep."""
+    def commit(self, name: str, changes: Changes, now_ms: int, surely_ms: int | None = None) -> int:
+        """Write changes in one transaction; the number of settled runs that were too old to keep.
+
+        `now_ms` is kept with what is settled; what is forgotten is old by `surely_ms`, where that is given.
+        """
         with _explained(self._path):
             workspace = self._workspace(name)
             self._db.execute("BEGIN IMMEDIATE")
@@ -122,7 +125,7 @@ class StateStore:
                 self._write(workspace, changes, now_ms)
                 forgotten = self._db.execute(
                     "DELETE FROM settled WHERE workspace = ? AND settled_ms < ?",
-                    (workspace, now_ms - KEPT_MS),
+                    (workspace, (now_ms if surely_ms is None else surely_ms) - KEPT_MS),
                 ).rowcount
                 self._db.execute("COMMIT")
             except BaseException:

@@ -5,6 +5,7 @@ begun is carried through to memory even when whoever asked for it is cancelled; 
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -142,7 +143,13 @@ class Ledger:
 
     def _write(self, changes: Changes, now_ms: int) -> tuple[Changes, int]:
         """Commit; the changes, and how many settled runs were too old to keep."""
-        return changes, 0 if changes.is_empty() else self._store.commit(self._workspace, changes, now_ms)
+        if changes.is_empty():
+            return changes, 0
+        # One wrong clock, ours or the one of an answer, must not make us forget what is settled: it would be
+        # counted again.
+        ours_ms = int(time.time() * 1000)
+        clocks = max(now_ms, ours_ms), min(now_ms, ours_ms)
+        return changes, self._store.commit(self._workspace, changes, *clocks)
 
     def _take_over(self, changes: Changes, forgotten: int) -> None:
         self.tracker.apply(changes)

@@ -144,6 +144,8 @@ class Poller:
         progress = self._ledger.tracker.progress
         assert progress is not None  # noqa: S101
         followed = frozenset(self._ledger.tracker.active)
+        # Where the server's clock went back, "last good poll" is still to come.
+        read_from_ms = min(progress.last_good_poll_ms, self._client.server_ms(began)) - OVERLAP_MS
         async with in_time(self._deadline) as lane:
             active, finished = await both(
                 self._reader.list_runs(lane, active_only="true"),
@@ -151,7 +153,7 @@ class Poller:
                     lane,
                     completed_only="true",
                     expand_tasks="true",
-                    start_time_from=progress.last_good_poll_ms - OVERLAP_MS,
+                    start_time_from=read_from_ms,
                 ),
             )
             # A run that ended between the two lists may be finished in the one that has no tasks.

@@ -23,9 +23,9 @@ from exporter.polling.poller import Poller
 from exporter.polling.reading import Reader
 from exporter.polling.series_budget import SeriesBudget
 from exporter.polling.sweep import Sweeper
-from exporter.settings import ApiSettings, PersonalToken, Settings, WorkspaceAccess
+from exporter.settings import ApiSettings, ClientCredentials, PersonalToken, Settings, WorkspaceAccess
 from exporter.settings.model import LimitsSettings, PollSettings, StateSettings
-from exporter.simulator.credentials import DEFAULT_TOKEN
+from exporter.simulator.credentials import DEFAULT_TOKEN, Credentials
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from exporter.state import StateStore
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class World:
-    """One workspace, one exporter. `lookback`, `sweep_window` and `idle` are in seconds."""
+    """A workspace, an exporter. `lookback`, `sweep_window`, `idle`: seconds; `patience` is api.timeout."""
 
     def __init__(
         self,
@@ -48,18 +48,22 @@ class World:
         at_once: int = 16,
         series: int = 0,
         idle: float = 0,
+        patience: float = 30.0,
+        login: PersonalToken | ClientCredentials | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.now = BEGIN
         self._series = series
         # Label sets that were dropped, each with its last totals.
         self.dropped: list[tuple[LabelSet, Totals]] = []
         self.workspace = Workspace(clock=lambda: self.now)
-        self.server = SimulatorServer(self.workspace)
+        self.server = SimulatorServer(self.workspace, credentials=credentials)
+        self._login = login or PersonalToken(SecretStr(DEFAULT_TOKEN))
         self._loop = asyncio.new_event_loop()
         self._path = None if folder is None else folder / "state.db"
         self._settings = Settings(
             poll=PollSettings(interval=0.01, lookback=lookback, sweep_window=sweep_window),
-            api=ApiSettings(rate=1e6, concurrency=at_once),
+            api=ApiSettings(rate=1e6, concurrency=at_once, timeout=patience),
             state=StateSettings(path=self._path),
             limits=LimitsSettings(idle=idle),
         )
@@ -108,6 +112,11 @@ class World:
         self.run(self.sweeper._sweep())
 
     @property
+    def url(self) -> str:
+        """Where the exporter looks for the workspace."""
+        return self.server.url
+
+    @property
     def totals(self) -> dict[tuple[str, str], Totals]:
         """What memory holds, by job label and target."""
         return self.ledger.tracker.totals
@@ -133,7 +142,7 @@ class World:
     async def _start(self) -> None:
         self._open = AsyncExitStack()
         instruments = Instruments()
-        access = WorkspaceAccess(self.server.url, "simulated", PersonalToken(SecretStr(DEFAULT_TOKEN)))
+        access = WorkspaceAccess(self.url, "simulated", self._login)
         self.instruments = WorkspaceInstruments(instruments, access.name, self._settings.poll.interval)
         self.store = store = StateStore(self._path)
         self._open.callback(store.close)
