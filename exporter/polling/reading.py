@@ -122,6 +122,8 @@ class Reader:
 
     def _give_up_or_raise(self, run_id: int, refusal: AccessRefused) -> None:
         """Let a refused run fail its poll for a while, and then no more."""
+        if not refusal.perhaps_of_this_run:
+            raise refusal
         self._refusals[run_id] = self._refusals.get(run_id, 0) + 1
         if self._refusals[run_id] < REFUSALS:
             raise refusal
@@ -167,7 +169,9 @@ async def in_time(seconds: float) -> AsyncIterator[Lane]:
         async with asyncio.timeout(seconds):
             yield Lane.within(seconds)
     except TimeoutError:
-        raise TryAgain(f"not done within {seconds:g} s") from None
+        raise TryAgain(
+            f"not done within {seconds:g} s: the workspace answers too slowly, or api.rate is too low for it"
+        ) from None
 
 
 async def sleep(stop: asyncio.Event, seconds: float) -> None:

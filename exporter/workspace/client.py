@@ -209,13 +209,17 @@ class WorkspaceClient:
             if version == OLDER and endpoint != RUNS_GET:
                 responses.check_older_page(answer.body)
             decoded = decode(answer.body)
-        except UnknownPath:
+        except UnknownPath as fault:
             if not self._version.unknown(version):
+                fault.args = (f"{endpoint}: {fault}",)
                 raise
         except TryAgain as fault:
             if fault.retry_after is not None:
                 self._limits.pause(fault.retry_after)
             raise TryAgain(f"{endpoint}: {fault}", fault.retry_after) from None
+        except (AccessRefused, NotUnderstood) as fault:
+            fault.args = (f"{endpoint}: {fault}",)
+            raise
         else:
             if self._version.answered(version):
                 return decoded

@@ -17,7 +17,14 @@ class TryAgain(WorkspaceError):
 
 
 class AccessRefused(WorkspaceError):
-    """The operator must act: credentials, permissions, host."""
+    """The operator must act: credentials, permissions, host.
+
+    `perhaps_of_this_run`: the API itself answers 403, so what was asked for may be all that is refused.
+    """
+
+    def __init__(self, message: str, *, perhaps_of_this_run: bool = False) -> None:
+        super().__init__(message)
+        self.perhaps_of_this_run = perhaps_of_this_run
 
 
 class RunGone(WorkspaceError):

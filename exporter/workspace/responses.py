@@ -18,7 +18,9 @@ from exporter.workspace.models import Id, Run, mended, word
 
 # A longer wait than this is a mistake of the server's clock or of a proxy.
 MAX_RETRY_AFTER_SECONDS = 3600.0
-RETRIED_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+# Also what gateways invent (520 to 530, 598, ...); asking again helps against all but these two.
+RETRIED_STATUSES = frozenset({408, 425, 429, *range(500, 600)} - {501, 505})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _MISSING_OBJECT = re.compile(r"(?:does not|doesn't) exist", re.IGNORECASE)
 _UNKNOWN_PATH = re.compile(r"bad target|endpoint_not_found|no api found", re.IGNORECASE)
@@ -81,13 +83,14 @@ def check(status: int, headers: Mapping[str, str], body: bytes, now: float) -> N
         return
     if status in RETRIED_STATUSES:
         raise TryAgain(f"HTTP {status}: {_reason(body)}", retry_after(headers, now))
-    if 300 <= status < 400:
+    if status in REDIRECTS:
         raise AccessRefused(
             f"HTTP {status}: the server redirects; set DATABRICKS_HOST to the workspace's own address"
         )
     if status in {401, 403}:
         raise AccessRefused(
-            f"HTTP {status}: {_reason(body)}; check the credentials and that they may view the jobs"
+            f"HTTP {status}: {_reason(body)}; check the credentials and that they may view the jobs",
+            perhaps_of_this_run=status == 403 and _is_object(body),
         )
     reason = _reason(body)
     if status == 404 and (_UNKNOWN_PATH.search(reason) or not _is_object(body)):
@@ -95,7 +98,9 @@ def check(status: int, headers: Mapping[str, str], body: bytes, now: float) -> N
         raise UnknownPath(complaint) if _UNKNOWN_PATH.search(reason) else NotUnderstood(complaint)
     if status == 404 or (status == 400 and _MISSING_OBJECT.search(reason)):
         raise RunGone(f"HTTP {status}: {reason}")
-    raise NotUnderstood(f"HTTP {status}: {reason}")
+    raise NotUnderstood(
+        f"HTTP {status}: {reason}; please report it, unless a proxy answers in the workspace's place"
+    )
 
 
 def decode_run_page(body: bytes) -> RunPage:
