@@ -22,6 +22,9 @@ SCHEMA_VERSION = 2
 APPLICATION_ID = 0x44424A58
 # The API forgets runs after 60 days; later they can't come back.
 KEPT_MS = 70 * 24 * 3600 * 1000
+# SQLite writes whole pages, and none are smaller; its header is at the beginning of the first.
+SMALLEST_PAGE = 512
+SQLITE_HEADER_BYTES = 100
 # Pages of the file kept in memory: the totals of some thousand jobs are read and written again and again.
 CACHE_KIB = 8 * 1024
 
@@ -84,6 +87,7 @@ class StateStore:
         with _explained(self._path):
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                _refuse_stump(path)
             # One thread at a time uses it, but not always the same one.
             self._db = sqlite3.connect(
                 ":memory:" if path is None else path, timeout=0, isolation_level=None, check_same_thread=False
@@ -262,6 +266,16 @@ class StateStore:
             self._db.execute(
                 "UPDATE workspace SET progress = ? WHERE id = ?", (_encode(changes.progress), workspace)
             )
+
+
+def _refuse_stump(path: Path) -> None:
+    """SQLite takes a few bytes, and none with a log beside them, for a new file, and half a page for one."""
+    size = path.stat().st_size if path.exists() else 0
+    log = path.with_name(path.name + "-wal")
+    logged = log.stat().st_size if log.exists() else 0
+    # Only what is in the log too may be written in part.
+    if (size % SMALLEST_PAGE and not logged) or 0 < size < SQLITE_HEADER_BYTES or (size == 0 and logged):
+        raise StateError(_damaged(str(path), f"cut off after {size} bytes"))
 
 
 def _totals(row: bytes, terminations: bytes) -> Totals:
