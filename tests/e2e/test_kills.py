@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+
+import pytest
 
 from exporter.simulator.runs import Run
 from exporter.simulator.server import SimulatorServer
@@ -12,7 +15,9 @@ from exporter.simulator.workspace import Workspace
 from tests.e2e import recount
 from tests.e2e.process import BRISK, RUNS, Exporter, Launcher, Samples, access, total
 
-KILLS = 10
+KILLS = int(os.environ.get("RELIABILITY_KILLS", "10"))
+# Far more than a life takes, on a busy machine too.
+SECONDS_PER_KILL = 10
 # Every other one is killed at some time after being told to start, the others after they listen.
 UNBORN, UNBORN_SECONDS, LIFE_SECONDS = 2, 1.5, 0.9
 ENDINGS = (
@@ -129,6 +134,7 @@ async def live(exporter: Exporter, watch: Watch, seconds: float) -> None:
                 watch.scraped(await exporter.metrics())
 
 
+@pytest.mark.timeout(120 + KILLS * SECONDS_PER_KILL)
 async def test_nothing_is_lost_or_counted_twice_over_kills(server: SimulatorServer, launch: Launcher) -> None:
     """After kills at random instants the totals are the truth, and no counter ever went down."""
     seed = random.randrange(10**9)
@@ -160,4 +166,5 @@ async def test_nothing_is_lost_or_counted_twice_over_kills(server: SimulatorServ
     measured = recount.counted_ms(samples)
     assert {key: measured[key] for key in recount.durations_ms(simple)} == recount.durations_ms(simple)
     assert watch.scrapes > KILLS / 2
+    print(f"{KILLS} kills survived, {watch.scrapes} scrapes, {len(truth)} runs, each counted once")  # noqa: T201
     assert await last.terminate() == 0

@@ -47,7 +47,7 @@ NAMED: dict[str, Callable[..., Any]] = {
     "publish: the bytes": Exposition.update,
     "publish: what was held": Ledger.release,
 }
-# The first time that a step begins, with a fresh state; a later time that it ends or waits, with much to lose.
+# The first time that a step begins, with a fresh state; a later one that it ends or waits, with much to lose.
 MOMENTS = (("call", 1), ("return", 4))
 
 
