@@ -10,6 +10,7 @@ import socket
 import struct
 import zlib
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -134,9 +135,10 @@ async def _huge_body(victim: Victim) -> web.StreamResponse:
     response = web.StreamResponse()
     response.content_type = "application/json"
     await response.prepare(victim.request)
-    for _ in range(_HUGE // len(_BLOCK)):
-        await response.write(_BLOCK)
-    await response.write(victim.body)
+    with suppress(ConnectionError):  # nobody has to read all of it
+        for _ in range(_HUGE // len(_BLOCK)):
+            await response.write(_BLOCK)
+        await response.write(victim.body)
     return response
 
 
