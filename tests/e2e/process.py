@@ -81,6 +81,11 @@ class Exporter:
             )
 
     @property
+    def pid(self) -> int:
+        """What the system calls it by."""
+        return self._process.pid
+
+    @property
     def title(self) -> str:
         """Its command line as the system shows it; nothing where the system has no /proc."""
         path = Path(f"/proc/{self._process.pid}/cmdline")
