@@ -42,6 +42,8 @@ RUNS_PER_PAGE = 25  # the documented maximum of runs/list
 JOBS_PER_PAGE = 100  # and of jobs/list
 # Far above the largest page (25 runs of 100 tasks); a larger body is no answer of the Jobs API.
 MAX_BODY_BYTES = 64 * 2**20
+# Of all that are being read at a time: bounds memory however many answers are far too large at once.
+MAX_BODIES_BYTES = 2 * MAX_BODY_BYTES
 
 # Inflates twice as fast as zlib; pages of runs are large and pack well.
 aiohttp.set_zlib_backend(isal_zlib)
@@ -73,6 +75,7 @@ class WorkspaceClient:
         self.timeout = api.timeout
         # When an answer last came, by the loop's clock.
         self.last_answer: float | None = None
+        self._bytes_in_hand = 0
         self._base_url = access.base_url
         self._proxy = access.proxy
         self._ca_file = api.ca_file
@@ -273,7 +276,7 @@ class WorkspaceClient:
                     proxy=self._proxy.url if self._proxy else None,
                     proxy_headers=_proxy_headers(self._proxy),
                 ) as response:
-                    body = await _read(response)
+                    body = await self._read(response)
                     code = str(response.status)
             except TimeoutError:
                 code = "timeout"
@@ -288,23 +291,29 @@ class WorkspaceClient:
             self._server_offset = date - self.last_answer
         return Answer(response.status, response.headers, body)
 
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """A body, unpacked; given up when it, or all that are being read, can't be what we asked for."""
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in response.content.iter_any():
+                chunks.append(chunk)
+                size += len(chunk)
+                self._bytes_in_hand += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    raise TryAgain(f"a body of more than {MAX_BODY_BYTES} bytes")
+                if self._bytes_in_hand > MAX_BODIES_BYTES:
+                    raise TryAgain(f"bodies of more than {MAX_BODIES_BYTES} bytes at once")
+            return b"".join(chunks)
+        finally:
+            self._bytes_in_hand -= size
+
 
 def _proxy_headers(proxy: Proxy | None) -> dict[str, str] | None:
     """Of the CONNECT alone: what goes through the tunnel never has them."""
     if proxy is None or proxy.authorization is None:
         return None
     return {"Proxy-Authorization": proxy.authorization.get_secret_value()}
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise TryAgain(f"a body of more than {MAX_BODY_BYTES} bytes")
-    return b"".join(chunks)
 
 
 class _RunPart(NamedTuple):
