@@ -6,6 +6,7 @@ says that it has finished or does not exist.
 """
 
 import asyncio
+import time
 
 import msgspec
 import structlog
@@ -24,6 +25,9 @@ from exporter.workspace.errors import WorkspaceError
 OVERLAP_MS = 10 * 60 * 1000
 # After a longer absence the finished runs are read in slices, like the lookback of a first poll.
 ABSENCE_MS = 60 * 60 * 1000
+CLOCKS_AGREE_SECONDS = 300
+# Of runs that are lost at once, so many are named.
+TOLD_RUNS = 10
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -163,16 +167,36 @@ class Poller:
             )
         running = finished.active | active.active | details.active | followed_up.active
         now_ms = self._client.server_ms(began)
+        lost = followed_up.gone & followed
         await self._ledger.record(
             Observation(
                 finished=[*details.finished.values(), *followed_up.finished.values()],
                 active=running.values(),
                 replaced=followed,
-                gone=followed_up.gone & followed,
+                gone=lost,
             ),
             now_ms,
             _read_at(now_ms),
         )
+        if lost:
+            _log.warning(
+                "runs went away before they were seen to finish, so they are not counted; "
+                "they were deleted, or access to their jobs was taken away",
+                workspace=self._client.workspace,
+                runs=sorted(lost)[:TOLD_RUNS],
+                lost=len(lost),
+            )
+        self._compare_clocks(now_ms)
+
+    def _compare_clocks(self, now_ms: int) -> None:
+        """Tell of two clocks that disagree: which one is wrong, nobody here can say."""
+        ahead = now_ms / 1000 - time.time()
+        if abs(ahead) > CLOCKS_AGREE_SECONDS:
+            _log.warning(
+                "the workspace's clock and ours disagree; set ours, or look for what answers in its place",
+                workspace=self._client.workspace,
+                seconds_ahead=round(ahead),
+            )
 
 
 def _read_at(now_ms: int) -> Advance:

@@ -70,9 +70,16 @@ def test_our_own_clock_may_jump(scene: Scene, jump: float, monkeypatch: pytest.M
     scene.assert_books_balance()
 
 
-def test_one_answer_from_a_wrong_clock_forgets_nothing(scene: Scene) -> None:
-    """What is settled stays settled when a single answer says that it is next year."""
+def test_one_answer_from_a_wrong_clock_forgets_nothing(
+    scene: Scene, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is settled stays settled when a single answer says that it is next year; the log tells of it."""
+    monkeypatch.setattr(time, "time", lambda: scene.now)
+    scene.poll_well()
+    assert "disagree" not in capsys.readouterr().out
     scene.poll_under(Fault(damage="date a year ahead"))
+    told = capsys.readouterr().out
+    assert "the workspace's clock and ours disagree" in told
     scene.workspace.finished_run(scene.job)
     scene.poll_well()
     scene.sweep()
@@ -113,7 +120,7 @@ def test_a_storm_of_throttling_may_last_an_hour(scene: Scene) -> None:
     scene.assert_books_balance()
 
 
-def test_runs_may_appear_late_come_twice_and_vanish(scene: Scene) -> None:
+def test_runs_may_appear_late_come_twice_and_vanish(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     """A late one counts once it is listed; one that vanished is lost, and told; none counts twice."""
     late, vanished, _ = (scene.workspace.active_run(scene.job) for _ in range(3))
     scene.workspace.hide(late.run_id)
@@ -122,6 +129,9 @@ def test_runs_may_appear_late_come_twice_and_vanish(scene: Scene) -> None:
     scene.workspace.delete(vanished.run_id)
     scene.now += 2 * HOUR
     scene.poll_well()
+    told = capsys.readouterr().out
+    assert "runs went away before they were seen to finish" in told
+    assert str(vanished.run_id) in told
     scene.workspace.show(late.run_id)
     assert scene.poll_under(Fault(damage="page twice")) is None
     scene.sweep()
