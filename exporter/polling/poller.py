@@ -148,7 +148,7 @@ class Poller:
         progress = self._ledger.tracker.progress
         assert progress is not None  # noqa: S101
         followed = frozenset(self._ledger.tracker.active)
-        # Where the server's clock went back, "last good poll" is still to come.
+        # Where the server's clock has gone back, "last good poll" is still to come.
         read_from_ms = min(progress.last_good_poll_ms, self._client.server_ms(began)) - OVERLAP_MS
         async with in_time(self._deadline) as lane:
             active, finished = await both(

@@ -81,8 +81,20 @@ def test_one_answer_from_a_wrong_clock_forgets_nothing(
     told = capsys.readouterr().out
     assert "the workspace's clock and ours disagree" in told
     scene.workspace.finished_run(scene.job)
-    scene.poll_well()
+    for _ in range(2):
+        scene.poll_well()
+    # The poll after the next one has the right time again: no run has to wait for the sweep.
+    scene.assert_books_balance()
     scene.sweep()
+    scene.assert_books_balance()
+
+
+def test_a_last_poll_in_the_future_hides_no_run_from_a_new_process(scene: Scene) -> None:
+    """A process that finds in its state that it polls next year reads what is finished now."""
+    scene.poll_under(Fault(damage="date a year ahead"))
+    scene.restart()
+    scene.workspace.finished_run(scene.job)
+    scene.poll_well()
     scene.assert_books_balance()
 
 
