@@ -20,7 +20,7 @@ from exporter.instruments import WorkspaceInstruments
 from exporter.settings import ApiSettings, Proxy, WorkspaceAccess
 from exporter.workspace import responses
 from exporter.workspace.auth import TOKEN_FORM, login_for
-from exporter.workspace.errors import NotUnderstood, TryAgain, UnknownPath
+from exporter.workspace.errors import AccessRefused, NotUnderstood, TryAgain, UnknownPath
 from exporter.workspace.limits import Lane, RequestLimits
 from exporter.workspace.models import Run, Task
 from exporter.workspace.responses import JobPage, Misfit, RunPage, Token

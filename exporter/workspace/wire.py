@@ -33,7 +33,10 @@ def wire_fault(error: Exception, proxy: str | None) -> WorkspaceError:
         if _is_of_proxy(error, proxy):
             return TryAgain(f"can't reach the proxy {proxy} of HTTPS_PROXY: {_cause(error.os_error)}")
         # The library's own text shows the TLS context by its address in memory.
-        return TryAgain(f"can't connect to {error.host}:{error.port}: {_cause(error.os_error)}")
+        return TryAgain(
+            f"can't connect to {error.host}:{error.port}: {_cause(error.os_error)}; "
+            "check the network, DNS and DATABRICKS_HOST"
+        )
     return TryAgain(f"{type(error).__name__}: {error}")
 
 

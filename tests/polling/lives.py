@@ -98,9 +98,7 @@ def live(kind: type[Play], folder: Path, pipe: int, first_step: int, arm: Arm) -
     os._exit(0)
 
 
-def one_life(
-    kind: type[Play], folder: Path, first_step: int, arm: Arm
-) -> tuple[int, list[tuple[int, ...]]]:
+def one_life(kind: type[Play], folder: Path, first_step: int, arm: Arm) -> tuple[int, list[tuple[int, ...]]]:
     """How a life ended (a wait status), and what it told."""
     read, write = os.pipe()
     child = os.fork()

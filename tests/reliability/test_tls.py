@@ -1,5 +1,6 @@
 """TLS that fails under way: another certificate, an expired one, none at all; and a host without address."""
 
+import datetime as dt
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -57,7 +58,11 @@ async def test_a_bad_certificate_costs_no_run_and_is_told(
 ) -> None:
     """Nothing is read behind it; once the certificate is good again all that finished is counted."""
     exporter = await stage.begin(launch)
-    stage.show(make_leaf(stage.ca, expired=True) if fault == "expired" else make_leaf(make_ca("another")))
+    stage.show(
+        make_leaf(stage.ca, ends=-dt.timedelta(hours=1))
+        if fault == "expired"
+        else make_leaf(make_ca("another"))
+    )
     await stage.reconnect()
     stage.server.requests.clear()
     stage.server.workspace.finished_run(stage.job)
