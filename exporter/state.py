@@ -178,7 +178,7 @@ class StateStore:
             )
         elif (found := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise StateError(_damaged(self._path, found))
-        else:
+        elif version < SCHEMA_VERSION:
             for older in range(version, SCHEMA_VERSION):
                 for statement in _UPGRADES[older].split(";"):
                     self._db.execute(statement)

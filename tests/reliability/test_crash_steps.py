@@ -7,6 +7,7 @@ them begin, and end or wait.
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -54,8 +55,10 @@ MOMENTS = (("call", 1), ("return", 4))
 def at_step(code: CodeType, event: str, times: int) -> Arm:
     """Kill when a function begins ("call"), or ends or waits ("return"), for the so-many-th time."""
 
-    def arm(_: Play) -> None:
+    def arm(play: Play) -> None:
         met = 0
+        # Threads that are there already would not be watched.
+        play.world._loop.set_default_executor(ThreadPoolExecutor())
 
         def watch(frame: FrameType, happened: str, _: object) -> None:
             nonlocal met

@@ -223,7 +223,7 @@ def test_the_name_may_be_lost(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
         scene.start()
         cause = scene.poll()
     assert cause is not None
-    assert "Cannot connect to host localhost" in cause
+    assert "can't connect to localhost" in cause
     assert "DNS" in cause
     scene.poll_well()
     scene.assert_books_balance()

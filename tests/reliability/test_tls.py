@@ -69,7 +69,7 @@ async def test_a_bad_certificate_costs_no_run_and_is_told(
     errors = total(await exporter.metrics(), POLLS, result="error")
     await exporter.until(lambda seen: total(seen, POLLS, result="error") > errors + 1, "failed polls")
     assert len(stage.server.requests) == 0
-    assert "the server's certificate is not trusted" in exporter.log
+    assert "is not trusted" in exporter.log
     assert told in exporter.log
     stage.show(make_leaf(stage.ca))
     truth = recount.runs(stage.server.workspace.truth())
@@ -85,7 +85,7 @@ async def test_a_server_that_speaks_no_tls_costs_no_run_and_is_told(stage: Stage
     stage.server.requests.clear()
     stage.server.workspace.finished_run(stage.job)
     await exporter.until(lambda seen: total(seen, POLLS, result="error") >= 1, "a failed poll")
-    assert "Cannot connect to host localhost" in exporter.log
+    assert "can't connect to" in exporter.log
     assert not any(request.authorization for request in stage.server.requests)
     stage.server._tls = tls
     await stage.reconnect()
@@ -100,7 +100,7 @@ async def test_a_host_without_an_address_is_told(launch: Launcher) -> None:
     samples = await exporter.until(lambda seen: total(seen, POLLS, result="error") >= 2, "failed polls")
     assert total(samples, "databricks_up") == 0
     assert total(samples, "databricks_exporter_api_requests_total", code="error") > 0
-    assert "Cannot connect to host nowhere.invalid:443" in exporter.log
+    assert "can't connect to nowhere.invalid:443" in exporter.log
     assert "check the network, DNS and DATABRICKS_HOST" in exporter.log
     # Once a minute, however often it fails.
     assert exporter.log.count("poll failed") == 1
