@@ -20,7 +20,7 @@ from tests.e2e.process import RUNS, Exporter, Launcher, parse, total, wait_for
 
 GET = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 PASSWORD = "correct horse"
-JOBS = 300
+JOBS = 100
 # Between two visits of one client: this process serves the simulated workspace too.
 PAUSE_SECONDS = 1.0
 # Hundreds of clients and a machine that does other things too.
