@@ -1,0 +1,126 @@
+"""The exporter as a process of its own, and what the kernel says of it; for the benchmarks here."""
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PATIENCE_SECONDS = 120.0
+
+
+class Exporter:
+    """A running exporter; `address` is host:port, `state` its state file."""
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        self.pid = process.pid
+        self.address = ""
+        self.state = folder / "state.db"
+        self.log = folder / "log"
+        self._process = process
+
+    def check_alive(self) -> None:
+        """Raise with the end of the log where it has ended."""
+        if self._process.poll() is not None:
+            raise SystemExit(f"the exporter ended:\n{self.log.read_text(errors='replace')[-4000:]}")
+
+    def logged_address(self) -> str:
+        """Where it listens, empty while it does not."""
+        self.check_alive()
+        for line in self.log.read_text(errors="replace").splitlines():
+            if address := json.loads(line).get("address"):
+                return str(address)
+        return ""
+
+    def get(self, path: str) -> tuple[int, str]:
+        """The status and the body of a page."""
+        connection = http.client.HTTPConnection(self.address, timeout=PATIENCE_SECONDS)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def is_ready(self) -> bool:
+        """Whether its first poll is over."""
+        self.check_alive()
+        return self.get("/-/ready")[0] == 200
+
+    def cpu_seconds(self) -> float:
+        """User and system time since its start."""
+        # The name, in brackets, may have blanks: count the fields after it.
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_mb(self) -> float:
+        """What it holds in memory now."""
+        return self._memory("VmRSS:")
+
+    def peak_mb(self) -> float:
+        """The most it ever held in memory."""
+        return self._memory("VmHWM:")
+
+    def _memory(self, what: str) -> float:
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        kib = next(int(line.split()[1]) for line in lines if line.startswith(what))
+        return kib * 1024 / 1e6
+
+    def file_descriptors(self) -> int:
+        """How many it has open."""
+        return sum(1 for _ in Path(f"/proc/{self.pid}/fd").iterdir())
+
+    def state_mb(self) -> float:
+        """The size of the state file."""
+        return self.state.stat().st_size / 1e6
+
+    def log_mb(self) -> float:
+        """The size of the write-ahead log that SQLite keeps beside the state file."""
+        log = self.state.with_name(f"{self.state.name}-wal")
+        return log.stat().st_size / 1e6 if log.exists() else 0.0
+
+
+@contextmanager
+def exporting(url: str, *flags: str) -> Iterator[Exporter]:
+    """An exporter on the simulated workspace at `url`, on a free port and a state file of its own."""
+    from exporter.simulator.credentials import DEFAULT_TOKEN  # noqa: PLC0415  not every process needs it
+
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("DATABRICKS_")}
+    environ |= {"DATABRICKS_HOST": url, "DATABRICKS_TOKEN": DEFAULT_TOKEN}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        command = [sys.executable, "-m", "exporter", "--web.listen-address=127.0.0.1:0", "--log.format=json"]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [*command, f"--state.path={folder}/state.db", *flags],
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+            )
+        with process:
+            try:
+                exporter = Exporter(process, folder)
+                until(exporter.logged_address, "the exporter listens")
+                exporter.address = exporter.logged_address()
+                yield exporter
+            finally:
+                process.terminate()
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait until a function says yes."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"not within {seconds:g} s: {what}")
+        time.sleep(0.05)
+
+
+def verdict(*, good: bool) -> str:
+    """How a target is reported."""
+    return "met" if good else "MISSED"
