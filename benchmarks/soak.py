@@ -67,6 +67,7 @@ class Life:
         self.deeds: Counter[str] = Counter()
         # Repairs and the like need steps shorter than themselves, or nobody can say what must be counted.
         self.eventful = True
+        self.starting = True
         self._chance = random.Random(seed)
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
@@ -101,6 +102,8 @@ class Life:
         if self.now > job.ends:
             return
         self._at(job.every * self._chance.uniform(0.5, 1.5), lambda: self._start(job))
+        if not self.starting:
+            return
         length = self._chance.expovariate(1 / (HOUR / 2))
         if length > STEP:
             run = self.workspace.active_run(job.job_id, target=job.target, tasks=self._chance.randint(1, 4))
@@ -250,6 +253,10 @@ class Soak:
     async def calm(self) -> "Samples":
         """Let everything that is under way end, the last sweep too; what is served then, and stays so."""
         await self.live(CALM_DAYS, STEP)
+        # What has no end yet but a planned one is over then.
+        self.life.starting = False
+        await self.live(2 * STEP / DAY, STEP)
+        self.life.starting = True
         wanted = sum(self.life.runs.values())
         for _ in range(200):
             if total(await self.scrape(), SETTLED) >= wanted:
