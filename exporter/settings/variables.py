@@ -20,7 +20,9 @@ def read_variables(environ: Mapping[str, str]) -> Layer:
         if variable in settings:
             layer.texts[settings[variable].name] = Text(f"variable {variable}", value)
         elif variable.startswith(ENVIRONMENT_PREFIX):
-            layer.errors.append(f"variable {variable}: no such setting{_hint(variable, settings)}")
+            # A name may hold anything but "=", a line break or a terminal's control sequence too.
+            shown = variable if variable.isprintable() else ascii(variable)
+            layer.errors.append(f"variable {shown}: no such setting{_hint(variable, settings)}")
     return layer
 
 
