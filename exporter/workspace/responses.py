@@ -192,15 +192,23 @@ _TOKEN = msgspec.json.Decoder(_TokenBody, strict=False)
 _NOT_STRICT = (msgspec.MsgspecError, UnicodeError, RecursionError)
 # The standard library reads no longer ones. Far beyond any float too, so such a number counts as infinite.
 _MOST_DIGITS = 400
+# A page has at most 26 runs of 100 tasks. To go through millions of strange items one by one takes minutes,
+# and to hold them takes gigabytes: what has so many commas or items is no page.
+_MOST_COMMAS = 2_000_000
+_MOST_RUNS = 1000
 
 
 def _decode_one_by_one(body: bytes) -> RunPage:
     """A page with something in it that is not as documented: it costs at most the run that it is in."""
+    if body.count(b",") > _MOST_COMMAS:
+        raise TryAgain("a page of more values than any page has")
     page: _RawRunPageBody | _LooseRunPageBody
     try:
         page = _RAW_RUN_PAGE.decode(body)
     except _NOT_STRICT:
         page = _loose_page(body)
+    if page.runs is not None and len(page.runs) > _MOST_RUNS:
+        raise TryAgain(f"a page of {len(page.runs)} runs")
     decoded = [_decode_item(item) for item in page.runs or ()]
     return RunPage(
         [run for run in decoded if not isinstance(run, Misfit)],

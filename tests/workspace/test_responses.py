@@ -314,6 +314,14 @@ def test_a_body_nested_without_end_is_asked_for_again() -> None:
         decode_token(200, {}, deep, NOW)
 
 
+@pytest.mark.parametrize("strange", [b"{}", b"null", b"1"])
+@pytest.mark.parametrize("many", [1001, 2_000_002])
+def test_a_page_of_countless_strange_items_is_asked_for_again(strange: bytes, many: int) -> None:
+    """No server can keep us busy for minutes with a small body; a page has 26 runs at most."""
+    with pytest.raises(TryAgain, match="a page of"):
+        decode_run_page(page(*[strange] * many))
+
+
 def test_the_pages_of_a_run_are_followed_by_its_own_token() -> None:
     """`next_page_token` at the root of a run is a word where more of its arrays follow."""
     run = decode_run(item(next_page_token="more"))
