@@ -14,6 +14,8 @@ from exporter.families import Family
 # A workspace, a job's label and, of a label set, its target.
 Key = tuple[str, ...]
 V = TypeVar("V")
+# What is packed waits for so many groups until it is joined: more at once would be memory for nothing.
+_GROUPS_AT_ONCE = 128
 # One text per column; "" where there is nothing to expose.
 Render = Callable[[Key, V, Sequence[Column]], Iterable[str]]
 
@@ -77,7 +79,11 @@ class Blocks(Generic[V]):
         self._group_of[key] = group
         return group
 
-    def _pack(self, groups: Iterable[int], into: Mapping[Column, Strip]) -> None:
+    def _pack(self, groups: Sequence[int], into: Mapping[Column, Strip]) -> None:
+        for first in range(0, len(groups), _GROUPS_AT_ONCE):
+            self._pack_some(groups[first : first + _GROUPS_AT_ONCE], into)
+
+    def _pack_some(self, groups: Sequence[int], into: Mapping[Column, Strip]) -> None:
         columns, strips = list(into), list(into.values())
         pieces: list[dict[int, Piece]] = [{} for _ in columns]
         for group in groups:
