@@ -97,7 +97,7 @@ class LimitedHistories(Histories):
 
 TestLimitedHistories = LimitedHistories.TestCase
 TestLimitedHistories.settings = settings(
-    max_examples=25,
+    max_examples=15,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
