@@ -45,19 +45,17 @@ _TASK_RUNS = COUNTERS[TASK_RUNS.name]
 _TASK_RETRIES = COUNTERS[TASK_RETRIES.name]
 
 
-def executed(run: Run) -> bool:
-    """Whether a finished run did anything at all."""
-    if outcomes.result_slot(run) == _SKIPPED:
-        return False
-    return durations.run_duration_ms(run) > 0 or durations.phases(run) is not None
+def executed(run: Run, slot: int) -> bool:
+    """Whether a finished run with this result did anything at all."""
+    return slot != _SKIPPED and (durations.run_duration_ms(run) > 0 or durations.phases(run) is not None)
 
 
-def count_run(totals: Totals, run: Run) -> None:
-    """Add a finished run, without its tasks."""
+def count_run(totals: Totals, run: Run, slot: int, *, executed: bool) -> None:
+    """Add a finished run with this result, without its tasks."""
     totals.row[SEEDED] = 1
-    totals.count(_RUNS, outcomes.result_slot(run))
+    totals.count(_RUNS, slot)
     totals.count_termination(*outcomes.termination(run))
-    if not executed(run):
+    if not executed:
         return
     if duration_ms := durations.run_duration_ms(run):
         bucket = totals.observe(_RUN_DURATION, duration_ms)

@@ -147,23 +147,24 @@ class Draft:
                 return
             counted = end_ms >= self._bounds.counted_from_ms
         self._news.add(run.run_id)
-        label = self._label(run)
+        label, slot = self._label(run), outcomes.result_slot(run)
+        ran = counting.executed(run, slot)
         finished = [task for task in run.tasks or () if outcomes.is_finished(task)]
         if counted:
-            counting.count_run(self._of(label, target_of(run)), run)
+            counting.count_run(self._of(label, target_of(run)), run, slot, executed=ran)
             self._count_tasks(label, finished)
             self._runs_counted += 1
         job = self._job(label, run)
-        if counting.executed(run):
-            self._note_last_run(label, job, run)
+        if ran:
+            self._note_last_run(label, job, run, slot)
         self.settled[run.run_id] = Settled(end_ms, _task_run_ids(finished))
         self._newly_settled += 1
 
     def _settle_repair(self, run: Run, record: Settled) -> None:
         self._news.add(run.run_id)
-        label, end_ms = self._label(run), durations.ended_ms(run)
-        if counting.executed(run):
-            self._note_last_run(label, self._job(label, run), run)
+        label, slot, end_ms = self._label(run), outcomes.result_slot(run), durations.ended_ms(run)
+        if counting.executed(run, slot):
+            self._note_last_run(label, self._job(label, run), run, slot)
         for item in run.repair_history or ():
             item_end_ms = int(item.end_time or 0)
             if item.type == "REPAIR" and item_end_ms > record.end_ms and outcomes.is_finished(item):
@@ -182,11 +183,11 @@ class Draft:
         if self._books.collect_tasks:
             counting.count_tasks(lambda target: self._of(label, target), tasks)
 
-    def _note_last_run(self, label: str, job: Job, run: Run) -> None:
+    def _note_last_run(self, label: str, job: Job, run: Run, slot: int) -> None:
         """A run that executed is the job's last one if none ended later."""
         end_ms = durations.ended_ms(run)
         last, last_success = job.last_run, job.last_success
-        target, success = target_of(run), RESULTS[outcomes.result_slot(run)] in outcomes.SUCCESSES
+        target, success = target_of(run), RESULTS[slot] in outcomes.SUCCESSES
         if last is None or (end_ms, run.run_id) > (last.end_ms, last.run_id):
             last = LastRun(
                 end_ms=end_ms,
