@@ -154,12 +154,14 @@ class _OncePerMinute(logging.Filter):
 
 
 def _cause(record: logging.LogRecord) -> tuple[str, ...]:
-    """What tells the line's cause from others: who says what, of which workspace, and why."""
+    """What tells the line's cause from others: who says what, of which workspace and run, and why."""
     event = record.msg if isinstance(record.msg, dict) else {"event": record.msg}
     error = sys.exc_info()[0] if event.get("exc_info") is True else (record.exc_info or (None,))[0]
     said = (_shown(words) for words in (event.get("event", ""), record.args or "", event.get("cause", "")))
     workspace = _shown(event.get("workspace", ""))
-    return (record.name, workspace, *map(cause_in, said), error.__name__ if error else "")
+    # What is told of one run is told once anyway: another run is another cause.
+    run = str(event.get("run", ""))
+    return (record.name, workspace, run, *map(cause_in, said), error.__name__ if error else "")
 
 
 def _describe(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -372,6 +372,14 @@ def test_other_causes_workspaces_and_messages_are_told_at_once(stderr: Stderr) -
     assert len(stderr.getvalue().splitlines()) == 5
 
 
+def test_each_run_that_is_not_understood_is_named(stderr: Stderr) -> None:
+    """Two runs with the same fault are two lines, as the help text of the counter promises."""
+    logs.configure("info", "logfmt", (), Clock())
+    for run in (101, 102, 101):
+        log.warning("a run is left out", workspace="adb-1", run=run, cause="Expected `int`")
+    assert ["run=101" in line for line in stderr.getvalue().splitlines()] == [True, False]
+
+
 def test_exceptions_of_another_type_are_another_cause(stderr: Stderr) -> None:
     """The same line with another exception behind it is told."""
     logs.configure("info", "logfmt", (), Clock())
