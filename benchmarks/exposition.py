@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from peers import programs, workload
-from peers.processes import BODIES, Server, peak_mb, python_child
+from peers.processes import BODIES, Server, python_child
 from peers.programs import Prometheus
 from peers.report import STALL_PERCENTS, TARGET_CHANGED, Figures, report
 from peers.samples import body_of, compared
+from processes import peak_mb
 
 # Scrapes of ready bytes take milliseconds: some at a time, in turns with the bare socket.
 READY_TURNS, READY_SCRAPES = 4, 5

@@ -8,20 +8,19 @@ and peak memory are of whole processes, imports included.
 """
 
 import argparse
-import http.client
 import json
 import logging
 import os
 import random
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from statistics import median
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from processes import cpu_seconds, exporting, peak_mb, verdict
 
 if TYPE_CHECKING:
     from exporter.simulator.workspace import Workspace
@@ -107,12 +106,12 @@ def read_with_sdk(url: str, start_time_from: int) -> None:
     # It warns that the simulator has no metadata document, and goes on without.
     logging.getLogger("databricks.sdk").setLevel(logging.ERROR)
     client = WorkspaceClient(host=url, token=DEFAULT_TOKEN)
-    start_up = _cpu_seconds(os.getpid())
+    start_up = cpu_seconds(os.getpid())
     runs = client.jobs.list_runs(
         completed_only=True, expand_tasks=True, limit=25, start_time_from=start_time_from
     )
     count = sum(1 for _ in runs)
-    _say(runs=count, cpu=_cpu_seconds(os.getpid()), start_up=start_up, peak=_peak_mb(os.getpid()))
+    _say(runs=count, cpu=cpu_seconds(os.getpid()), start_up=start_up, peak=peak_mb(os.getpid()))
     sys.stdin.read()
 
 
@@ -135,7 +134,7 @@ def read_with_client(url: str, start_time_from: int) -> None:
     api = ApiSettings(rate=1e6)
     access = WorkspaceAccess(url, "benchmark", PersonalToken(SecretStr(DEFAULT_TOKEN)))
     instruments = WorkspaceInstruments(Instruments(), access.name, HOUR_SECONDS)
-    start_up = _cpu_seconds(os.getpid())
+    start_up = cpu_seconds(os.getpid())
 
     async def read() -> set[int]:
         async with WorkspaceClient(access, api, instruments, str) as client:
@@ -156,24 +155,8 @@ def read_with_client(url: str, start_time_from: int) -> None:
             return set().union(*await asyncio.gather(*(read_slice(*each) for each in slices)))
 
     count = len(asyncio.run(read()))
-    _say(runs=count, cpu=_cpu_seconds(os.getpid()), start_up=start_up, peak=_peak_mb(os.getpid()))
+    _say(runs=count, cpu=cpu_seconds(os.getpid()), start_up=start_up, peak=peak_mb(os.getpid()))
     sys.stdin.read()
-
-
-# --- what the kernel says of a process
-
-
-def _cpu_seconds(pid: int) -> float:
-    # The name, in brackets, may have blanks: count the fields after it.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _peak_mb(pid: int) -> float:
-    """The high-water mark since the program began; ru_maxrss would carry over its parent's."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    kib = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-    return kib * 1024 / 1e6
 
 
 # --- the measuring process
@@ -184,15 +167,13 @@ def _say(**facts: object) -> None:
 
 
 @contextmanager
-def _child(*command: str, environ: dict[str, str] | None = None, err: int | None = None) -> Iterator[Child]:
+def _child(*command: str) -> Iterator[Child]:
     """A process that is told to stop, and waited for, when the context ends."""
     process = subprocess.Popen(
         [sys.executable, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=err,
         text=True,
-        env=environ,
     )
     with process:
         try:
@@ -222,41 +203,17 @@ def _measure_reader(kind: str, url: str, runs: int) -> Cost:
 
 
 def _measure_exporter(url: str, runs: int) -> Cost:
-    from exporter.simulator.credentials import DEFAULT_TOKEN  # noqa: PLC0415
-
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("DATABRICKS_")}
-    environ |= {"DATABRICKS_HOST": url, "DATABRICKS_TOKEN": DEFAULT_TOKEN}
-    with tempfile.TemporaryDirectory() as folder:
-        flags = (
-            "--web.listen-address=127.0.0.1:0",
-            f"--state.path={folder}/state.db",
-            f"--poll.lookback={LOOKBACK_SECONDS}s",
-            "--poll.interval=1h",
-            "--api.rate=1000000",
-            "--log.format=json",
-        )
-        began = time.perf_counter()
-        with _child("-m", "exporter", *flags, environ=environ, err=subprocess.PIPE) as process:
-            address = _said(process.stderr, "address")["address"]
-            start_up = _cpu_seconds(process.pid)
-            while _get(address, "/-/ready")[0] != 200:
-                time.sleep(READY_EVERY_SECONDS)
-            cost = Cost(
-                time.perf_counter() - began, _cpu_seconds(process.pid), start_up, _peak_mb(process.pid)
-            )
-            counted = _runs_counted(_get(address, "/metrics")[1])
+    flags = (f"--poll.lookback={LOOKBACK_SECONDS}s", "--poll.interval=1h", "--api.rate=1000000")
+    began = time.perf_counter()
+    with exporting(url, *flags) as exporter:
+        start_up = exporter.cpu_seconds()
+        while not exporter.is_ready():
+            time.sleep(READY_EVERY_SECONDS)
+        seconds = time.perf_counter() - began
+        cost = Cost(seconds, exporter.cpu_seconds(), start_up, exporter.peak_mb())
+        counted = _runs_counted(exporter.get("/metrics")[1])
     assert counted == runs, f"the exporter counted {counted} of {runs} runs"
     return cost
-
-
-def _get(address: str, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(address, timeout=60)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
 
 
 def _runs_counted(exposition: str) -> int:
@@ -286,17 +243,13 @@ def _report(runs: int, ours: Cost, client: Cost, sdk: Cost) -> str:
         f"{'median':<22}{'exporter':>12}{'its client':>12}{'SDK':>12}{'exporter / SDK':>16}",
         *(f"{name:<22}{a:>12,.1f}{b:>12,.1f}{c:>12,.1f}{a / c:>16.2f}" for name, a, b, c in rows),
     ]
-    speed, memory = _verdict(good=ratio >= TARGET_RATIO), _verdict(good=ours.peak_mb < TARGET_MB)
+    speed, memory = verdict(good=ratio >= TARGET_RATIO), verdict(good=ours.peak_mb < TARGET_MB)
     targets = [
         f"at least {TARGET_RATIO} times the SDK's runs per CPU second: {speed} ({ratio:.1f})",
         f"under {TARGET_MB} MB at the peak: {memory} ({ours.peak_mb:.0f} MB)",
         f"databricks_job_runs_total adds up to exactly {runs:,} runs: met in every round",
     ]
     return "\n".join([*table, *(f"target: {target}" for target in targets)])
-
-
-def _verdict(*, good: bool) -> str:
-    return "met" if good else "MISSED"
 
 
 def benchmark(runs: int, jobs: int, rounds: int, seed: int) -> None:

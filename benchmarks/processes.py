@@ -1,4 +1,4 @@
-"""The exporter as a process of its own, and what the kernel says of it; for the benchmarks here."""
+"""The exporter as a process of its own, and what the kernel says of any process; for all benchmarks."""
 
 import http.client
 import json
@@ -12,6 +12,22 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PATIENCE_SECONDS = 120.0
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of all threads, in nanoseconds' resolution; see clock_getcpuclockid(3)."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def peak_mb(pid: int) -> float:
+    """The high-water mark of memory since the program began; ru_maxrss would carry over its parent's."""
+    return _memory_mb(pid, "VmHWM:")
+
+
+def _memory_mb(pid: int, what: str) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    kib = next(int(line.split()[1]) for line in lines if line.startswith(what))
+    return kib * 1024 / 1e6
 
 
 class Exporter:
@@ -54,22 +70,15 @@ class Exporter:
 
     def cpu_seconds(self) -> float:
         """User and system time since its start."""
-        # The name, in brackets, may have blanks: count the fields after it.
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.pid)
 
     def memory_mb(self) -> float:
         """What it holds in memory now."""
-        return self._memory("VmRSS:")
+        return _memory_mb(self.pid, "VmRSS:")
 
     def peak_mb(self) -> float:
         """The most it ever held in memory."""
-        return self._memory("VmHWM:")
-
-    def _memory(self, what: str) -> float:
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        kib = next(int(line.split()[1]) for line in lines if line.startswith(what))
-        return kib * 1024 / 1e6
+        return peak_mb(self.pid)
 
     def file_descriptors(self) -> int:
         """How many it has open."""

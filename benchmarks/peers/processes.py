@@ -13,6 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from processes import cpu_seconds
+
 BENCHMARKS = Path(__file__).parents[1]
 # What a scrape asks for: `Accept` and `Accept-Encoding`.
 _OPENMETRICS = "application/openmetrics-text;version=1.0.0"
@@ -81,11 +83,6 @@ def say(**facts: object) -> None:
 # --- what the kernel says
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of all threads, in nanoseconds' resolution; see clock_getcpuclockid(3)."""
-    return time.clock_gettime((~pid << 3) | 2)
-
-
 def rested_cpu_seconds(pid: int) -> float:
     """The same as soon as the process has come to rest."""
     deadline = time.monotonic() + LONGEST_UNREST_SECONDS
@@ -96,13 +93,6 @@ def rested_cpu_seconds(pid: int) -> float:
         if now - before < REST * LOOK_SECONDS or time.monotonic() > deadline:
             return now
         before = now
-
-
-def peak_mb(pid: int) -> float:
-    """The high-water mark of resident memory."""
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-    kib = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-    return kib * 1024 / 1e6
 
 
 def forget_peak() -> None:

@@ -16,7 +16,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from peers.processes import BENCHMARKS, Child, child, cpu_seconds, rested_cpu_seconds, run_of
+from processes import cpu_seconds
+
+from peers.processes import BENCHMARKS, Child, child, rested_cpu_seconds, run_of
 
 NAMES = ("go", "prometheus")
 GO_LIBRARIES = Path("/usr/share/gocode")
