@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from exporter.settings import Invocation, parse
-from tests.deploy.tools import DEPLOY, image_environment, program, untested
+from tests.deploy.tools import DEPLOY, image_environment
+from tests.programs import DEPLOY_TOOLS, program, untested
 
 BASE = DEPLOY / "kubernetes" / "base"
 EXAMPLE = DEPLOY / "kubernetes" / "overlays" / "example"
@@ -21,12 +22,12 @@ Resource = dict[str, Any]
 @cache
 def kubectl() -> str:
     """A kubectl whose kustomize knows components: from 1.21 on, so not the one of Debian 12."""
-    path = program("kubectl", "kubernetes-client, from Debian 13 on")
+    path = program("kubectl", "kubernetes-client, from Debian 13 on", DEPLOY_TOOLS)
     told = subprocess.run([path, "version", "--client"], capture_output=True, text=True, check=True).stdout
     version = re.search(r"(?:Client Version: v|GitVersion:\"v)(\d+)\.(\d+)", told)
     assert version is not None, told
     if (int(version[1]), int(version[2])) < (1, 21):
-        untested(f"kubectl {version[1]}.{version[2]} knows no kustomize components, 1.21 does")
+        untested(f"kubectl {version[1]}.{version[2]} knows no kustomize components, 1.21 does", DEPLOY_TOOLS)
     return path
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.stack import LISTENS, SERVICES, flag
-from tests.e2e.conftest import program
 from tests.e2e.process import PATIENCE_SECONDS
+from tests.programs import program
 
 
 def free_port() -> int:

@@ -23,7 +23,7 @@ from tests.deploy.dashboard_queries import (
     used,
     variables,
 )
-from tests.e2e.conftest import program
+from tests.programs import program
 
 PANELS = [
     pytest.param(name, panel, id=f"{name}: {panel['title']}") for name in NAMES for panel in panels(name)

@@ -13,7 +13,7 @@ from deploy.kubernetes import build as generator
 from tests.deploy.kustomized import EXAMPLE, built, invocation, one
 from tests.deploy.operator_models import operator_resource
 from tests.deploy.tools import DEPLOY, image_port
-from tests.e2e.conftest import program
+from tests.programs import program
 
 
 def test_every_resource_of_the_operator_is_as_it_wants_them() -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from exporter.families import FAMILIES
 from tests.deploy.promql import LEVELS, PROMETHEUS, recorded, rules, unknown_words
-from tests.e2e.conftest import program
+from tests.programs import program
 
 RULE_TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
 ALERTMANAGER = PROMETHEUS.parent / "alertmanager" / "alertmanager.yml"

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from exporter.settings import ClientCredentials, Invocation, PersonalToken, parse
-from tests.deploy.tools import DEPLOY, ROOT, program
+from tests.deploy.tools import DEPLOY, ROOT
 from tests.e2e.process import PATIENCE_SECONDS
+from tests.programs import DEPLOY_TOOLS, program
 
 UNIT = DEPLOY / "systemd" / "databricks-jobs-exporter.service"
 CREDENTIALS = {"DATABRICKS_HOST": "adb-123.4.azuredatabricks.net", "DATABRICKS_TOKEN": "made-up"}
@@ -45,7 +46,7 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
     copy = tmp_path / UNIT.name
     copy.write_text(text)
     command = [
-        program("systemd-analyze", "systemd"),
+        program("systemd-analyze", "systemd", DEPLOY_TOOLS),
         "verify",
         "--man=no",
         "--recursive-errors=no",
@@ -57,7 +58,7 @@ def test_systemd_understands_the_unit(tmp_path: Path) -> None:
 
 def test_systemd_finds_the_unit_locked_in() -> None:
     command = [
-        program("systemd-analyze", "systemd"),
+        program("systemd-analyze", "systemd", DEPLOY_TOOLS),
         "security",
         "--offline=true",
         f"--threshold={MOST_EXPOSED * 10:.0f}",

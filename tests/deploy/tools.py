@@ -1,13 +1,10 @@
-"""What these tests share: the folder, the image as the Dockerfile makes it, and the programs of Debian."""
+"""What these tests share: the folder, and the image as the Dockerfile makes it."""
 
 import json
-import os
 import shlex
-import shutil
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import pytest
 import yaml
 
 from tests.test_packaging import arguments_of
@@ -43,19 +40,3 @@ def image_environment() -> dict[str, str]:
     """What the image's last stage sets."""
     pairs = shlex.split(arguments_of("ENV")[-1])
     return dict(pair.split("=", 1) for pair in pairs)
-
-
-def untested(why: str) -> NoReturn:
-    """Skips; where the programs are required, fails."""
-    message = f"{why}, so this is NOT TESTED; REQUIRE_DEPLOY_TOOLS=1 makes it a failure"
-    if os.environ.get("REQUIRE_DEPLOY_TOOLS") == "1":
-        pytest.fail(message)
-    pytest.skip(message)
-
-
-def program(name: str, package: str) -> str:
-    """The path of a program."""
-    path = shutil.which(name)
-    if path is None:
-        untested(f"{name} is not installed (Debian: {package})")
-    return path

@@ -1,10 +1,7 @@
 """A real Prometheus that scrapes what it is told to, and the questions that tests put to it."""
 
-import asyncio
 import json
 import math
-import re
-import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,10 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.e2e.conftest import program
-from tests.e2e.process import wait_for
-
-_LISTENS = re.compile(r"Listening on.*address=(127\.0\.0\.1:\d+)")
+from tests.programs import listening
 
 Series = tuple[Mapping[str, str], list[tuple[float, float]]]
 
@@ -30,21 +24,21 @@ class Prometheus:
     async def instant(self, expression: str, at: float | None = None) -> list[Series]:
         """The series of an instant query, one value each."""
         moment = {} if at is None else {"time": f"{at:.3f}"}
-        answer = await self._ask("query", {"query": expression, **moment})
+        answer = await self.get("query", query=expression, **moment)
         return [(one["metric"], _values([one["value"]])) for one in answer["result"]]
 
     async def over_time(self, expression: str, start: float, end: float, step: float) -> list[Series]:
         """The series of a range query."""
-        asked = {"query": expression, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:g}"}
-        answer = await self._ask("query_range", asked)
+        span = {"start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:g}"}
+        answer = await self.get("query_range", query=expression, **span)
         return [(one["metric"], _values(one["values"])) for one in answer["result"]]
 
-    async def _ask(self, path: str, asked: dict[str, str]) -> dict[str, Any]:
-        async with self._session.post(f"{self.url}/api/v1/{path}", data=asked) as response:
+    async def get(self, path: str, **asked: str) -> Any:
+        """The data of an answer of its API. Raises AssertionError with its error."""
+        async with self._session.get(f"{self.url}/api/v1/{path}", params=asked) as response:
             answer = await response.json()
-        assert answer["status"] == "success", f"{answer.get('error')}\n{asked['query']}"
-        data: dict[str, Any] = answer["data"]
-        return data
+        assert answer["status"] == "success", f"{answer.get('error')}\n{asked}"
+        return answer["data"]
 
 
 def _values(pairs: list[tuple[float, str]]) -> list[tuple[float, float]]:
@@ -56,36 +50,21 @@ def is_data(series: list[Series]) -> bool:
     return any(math.isfinite(value) for _, values in series for _, value in values)
 
 
-def _start(folder: Path, path: Path) -> subprocess.Popen[bytes]:
-    command = [
-        program("prometheus"),
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        "--web.listen-address=127.0.0.1:0",
-    ]
-    with path.open("wb") as log:
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+def scrape_of(address: str, interval: str = "1s") -> dict[str, Any]:
+    """A scrape_config of one target, `address` with or without http://."""
+    return {
+        "job_name": "databricks-jobs",
+        "scrape_interval": interval,
+        "scrape_timeout": interval,
+        "static_configs": [{"targets": [address.removeprefix("http://")]}],
+    }
 
 
 @asynccontextmanager
-async def prometheus(
-    folder: Path, scrape: Mapping[str, object], storage: Mapping[str, object] | None = None
-) -> AsyncIterator[Prometheus]:
-    """One that runs while the context is open, with its files in a folder; `scrape` is a scrape_config."""
-    config = {"scrape_configs": [scrape], "storage": storage or {}}
-    (folder / "prometheus.yml").write_text(json.dumps(config))
-    path = folder / "prometheus.log"
-    process = _start(folder, path)
-
-    async def address() -> str | None:
-        assert process.poll() is None, path.read_text()
-        found = _LISTENS.search(path.read_text())
-        return found[1] if found else None
-
-    try:
-        url = f"http://{await wait_for(address, 'Prometheus listens')}"
-        async with aiohttp.ClientSession() as session:
-            yield Prometheus(url, session)
-    finally:
-        process.kill()
-        await asyncio.to_thread(process.wait)
+async def prometheus(folder: Path, config: Mapping[str, Any], *flags: str) -> AsyncIterator[Prometheus]:
+    """One on this prometheus.yml, that runs while the context is open, with its files in a folder."""
+    path = folder / "prometheus.yml"
+    path.write_text(json.dumps(config))
+    arguments = (f"--config.file={path}", f"--storage.tsdb.path={folder / 'prometheus-data'}", *flags)
+    async with listening(folder, "prometheus", *arguments) as url, aiohttp.ClientSession() as session:
+        yield Prometheus(url, session)

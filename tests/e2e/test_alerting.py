@@ -1,15 +1,14 @@
 """From a run that fails in the workspace to a message at a receiver, all real but the workspace."""
 
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from exporter.simulator.server import SimulatorServer
-from tests.e2e.conftest import program
-from tests.e2e.monitoring import Prometheus, Receiver, start_alertmanager
+from tests.e2e.monitoring import Receiver, alerting, monitored
 from tests.e2e.process import Exporter, Launcher, wait_for
+from tests.e2e.prometheus import Prometheus
 
 FAILED = "DatabricksJobFailed"
 
@@ -36,24 +35,22 @@ class Stack:
 
 @pytest.fixture
 async def stack(server: SimulatorServer, launch: Launcher, tmp_path: Path) -> AsyncIterator[Stack]:
-    program("prometheus")
-    program("prometheus-alertmanager")
     job, steady = server.workspace.add_job("nightly"), server.workspace.add_job("steady")
     for each in (job, steady):
         server.workspace.finished_run(each, duration=20)
     exporter = await launch.start(server)
     await exporter.until_ready()
-    with ExitStack() as programs:
-        async with Receiver() as receiver:
-            alertmanager = await start_alertmanager(tmp_path, receiver.url, programs)
-            prometheus = Prometheus(tmp_path, exporter.url.removeprefix("http://"), programs)
-            await prometheus.start(alertmanager)
+    async with (
+        Receiver() as receiver,
+        alerting(tmp_path, receiver.url) as alertmanager,
+        monitored(tmp_path, exporter.url, alertmanager) as prometheus,
+    ):
 
-            async def seen() -> bool:
-                return bool(await prometheus.query("databricks_job:last_run_success:max == 1"))
+        async def seen() -> bool:
+            return bool(await prometheus.instant("databricks_job:last_run_success:max == 1"))
 
-            await wait_for(seen, "the rules have seen the jobs", pause=0.2)
-            yield Stack(exporter, prometheus, receiver, job)
+        await wait_for(seen, "the rules have seen the jobs", pause=0.2)
+        yield Stack(exporter, prometheus, receiver, job)
 
 
 async def test_a_job_that_fails_is_told_once_and_so_is_its_recovery(

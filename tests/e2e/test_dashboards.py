@@ -13,9 +13,8 @@ from exporter.simulator.runs import Run
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from tests.deploy.dashboard_queries import PanelQuery, filled, queries
-from tests.e2e.conftest import program
 from tests.e2e.process import Launcher, wait_for
-from tests.e2e.prometheus import Prometheus, is_data, prometheus
+from tests.e2e.prometheus import Prometheus, is_data, prometheus, scrape_of
 
 MACROS = {"__range": "2m", "__rate_interval": "10s"}
 # The API reports these of runs of one task only, and nobody makes them up.
@@ -96,25 +95,18 @@ async def test_every_query_of_every_panel_returns_data(
     server: SimulatorServer, launch: Launcher, tmp_path: Path
 ) -> None:
     """Nothing on a dashboard stays empty, whether the picked job has one task or several."""
-    program("prometheus")
     business = Business(server.workspace)
     server.faults.add(Fault(throttled(0), endpoint="runs/list", times=3))
     exporter = await launch.start(server)
     await exporter.until_ready()
-    address = exporter.url.removeprefix("http://")
-    scrape = {
-        "job_name": "databricks-jobs",
-        "scrape_interval": "500ms",
-        "scrape_timeout": "500ms",
-        "static_configs": [{"targets": [address]}],
-    }
+    config = {"scrape_configs": [scrape_of(exporter.url, "500ms")]}
     name = server.url.removeprefix("http://")
     several = [
         (query, text)
         for query, text in _asked(name, business.tasks)
         if query.dashboard == "job" and not any(word in text for word in OF_ONE_TASK)
     ]
-    async with prometheus(tmp_path, scrape) as running:
+    async with prometheus(tmp_path, config) as running:
         await _until_answered([*_asked(name, business.one_task), *several], running, business)
         made_up = [
             text for _, text in _asked(name, business.tasks) if any(word in text for word in OF_ONE_TASK)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
-from tests.e2e.conftest import program
 from tests.e2e.process import Exporter, Launcher, total
+from tests.programs import program
 
 NOW = 1_780_000_000.0
 GOLDEN = Path(__file__).with_name("golden_metrics.txt")

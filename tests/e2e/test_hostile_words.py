@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
-from tests.e2e.conftest import program
 from tests.e2e.process import Exporter, Launcher, wait_for
+from tests.programs import program
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 

@@ -9,9 +9,9 @@ import pytest
 
 from exporter.simulator.server import SimulatorServer
 from tests.certificates import Identity, make_ca, make_leaf
-from tests.e2e.conftest import program
 from tests.e2e.process import Exporter, Launcher, wait_for
-from tests.e2e.prometheus import prometheus
+from tests.e2e.prometheus import prometheus, scrape_of
+from tests.programs import program
 
 PASSWORD = "correct horse"
 TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
@@ -70,10 +70,8 @@ async def test_prometheus_scrapes_over_tls_with_a_password_and_a_client_certific
     mutual = "  client_ca_file: clients.pem\n  client_auth_type: RequireAndVerifyClientCert\n"
     exporter = await locked.start(launch, server, TLS + mutual + users())
     scrape = {
-        "job_name": "good",
+        **scrape_of(exporter.url),
         "scheme": "https",
-        "scrape_interval": "1s",
-        "static_configs": [{"targets": [exporter.url.removeprefix("http://")]}],
         "tls_config": {
             "ca_file": str(locked.ca_file),
             "cert_file": str(tmp_path / "client.pem"),
@@ -81,10 +79,10 @@ async def test_prometheus_scrapes_over_tls_with_a_password_and_a_client_certific
         },
         "basic_auth": {"username": "prometheus", "password": PASSWORD},
     }
-    async with prometheus(tmp_path, scrape) as asked:
+    async with prometheus(tmp_path, {"scrape_configs": [scrape]}) as asked:
 
         async def up() -> list[float]:
-            answer = await asked.instant('up{job="good"}')
+            answer = await asked.instant("up")
             return [value for _, values in answer for _, value in values]
 
         async def is_up() -> bool:

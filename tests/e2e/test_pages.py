@@ -7,8 +7,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.simulator.faults import Fault, error
 from exporter.simulator.server import SimulatorServer
-from tests.e2e.conftest import program
 from tests.e2e.process import BRISK, RUNS, Launcher, access, parse, total, wait_for
+from tests.programs import program
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
 

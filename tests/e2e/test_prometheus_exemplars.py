@@ -1,6 +1,5 @@
 """A real Prometheus reads the whole of a large body, and keeps the exemplars of what it scrapes."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -10,24 +9,17 @@ from exporter.instruments import Instruments
 from exporter.settings import Settings
 from exporter.simulator.server import SimulatorServer
 from exporter.web import WebServer
-from tests.e2e.conftest import program
 from tests.e2e.process import Launcher, wait_for
-from tests.e2e.test_prometheus import ask, running
+from tests.e2e.prometheus import prometheus, scrape_of
 from tests.exposition import large
 
 OURS = '{__name__=~"databricks_(job|task)_.*"}'
-
-
-def configure(folder: Path, target: str) -> None:
-    jobs = [{"job_name": "e", "scrape_interval": "1s", "static_configs": [{"targets": [target]}]}]
-    (folder / "prometheus.yml").write_text(json.dumps({"scrape_configs": jobs}))
 
 
 async def test_prometheus_keeps_the_exemplars_of_both_families(
     server: SimulatorServer, launch: Launcher, tmp_path: Path
 ) -> None:
     """`query_exemplars` gives the newest run of each bucket: id, seconds and end, of runs and of tasks."""
-    program("prometheus")
     workspace, now = server.workspace, float(int(time.time()))
     job = workspace.add_job("nightly")
     workspace.finished_run(job, start=now - 250, duration=200, tasks=1, target="STANDARD")
@@ -43,19 +35,18 @@ async def test_prometheus_keeps_the_exemplars_of_both_families(
         wanted[TASK_EXECUTION.name][str(last.run_id)] = (last.execution_ms / 1000, last.end_ms / 1000)
     exporter = await launch.start(server)
     await exporter.until_ready()
-    configure(tmp_path, exporter.url.removeprefix("http://"))
-    with running(tmp_path, "--enable-feature=exemplar-storage") as log:
+    config = {"scrape_configs": [scrape_of(exporter.url)]}
+    async with prometheus(tmp_path, config, "--enable-feature=exemplar-storage") as asked:
         for family, by_run in wanted.items():
 
             async def kept(family: str = family, count: int = len(by_run)) -> list[dict[str, Any]]:
-                found = await ask(
-                    log,
+                found = await asked.get(
                     "query_exemplars",
                     query=f"{family}_bucket",
                     start=f"{now - 3600}",
                     end=f"{now + 3600}",
                 )
-                exemplars = [exemplar for series in found or () for exemplar in series["exemplars"]]
+                exemplars = [exemplar for series in found for exemplar in series["exemplars"]]
                 return exemplars if len(exemplars) >= count else []
 
             exemplars = await wait_for(kept, f"Prometheus has the exemplars of {family}", pause=0.3)
@@ -67,18 +58,16 @@ async def test_prometheus_keeps_the_exemplars_of_both_families(
 
 async def test_prometheus_reads_a_large_body_whole(tmp_path: Path) -> None:
     """Of a packed body in many parts Prometheus takes in every series that the exporter says it serves."""
-    program("prometheus")
     exposition, instruments = large(), Instruments()
     settings = Settings.from_layers({"web": {"listen_address": "127.0.0.1:0"}})
-    async with WebServer(settings, None, exposition, instruments, []).listening() as address:
-        configure(tmp_path, address)
-        with running(tmp_path) as log:
+    async with (
+        WebServer(settings, None, exposition, instruments, []).listening() as address,
+        prometheus(tmp_path, {"scrape_configs": [scrape_of(address)]}) as asked,
+    ):
 
-            async def count() -> int:
-                found = await ask(log, "query", query=f"count({OURS})")
-                result = (found or {}).get("result")
-                return int(result[0]["value"][1]) if result else 0
+        async def count() -> int:
+            return int(sum(value for _, [(_, value)] in await asked.instant(f"count({OURS})")))
 
-            assert await wait_for(count, "Prometheus has scraped", pause=0.3) == exposition.snapshot.series
-            (up,) = (await ask(log, "query", query="up"))["result"]
-    assert up["value"][1] == "1"
+        assert await wait_for(count, "Prometheus has scraped", pause=0.3) == exposition.snapshot.series
+        [(_, [(_, up)])] = await asked.instant("up")
+    assert up == 1

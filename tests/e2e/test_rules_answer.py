@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from exporter.simulator.runs import Run
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from tests.deploy.promql import LEVELS, RULE_LABELS, alternatives, rules, without_comparisons
-from tests.e2e.conftest import program
-from tests.e2e.monitoring import Prometheus, faster
+from tests.e2e.monitoring import faster, monitored
 from tests.e2e.process import Launcher, wait_for
+from tests.e2e.prometheus import Prometheus
 
 # A threshold of every job for every alert, as a user might record it.
 OVERRIDABLE = {rule.get("alert") for rule in rules()} | {"DatabricksJobErrorBudgetBurn"}
@@ -59,7 +58,6 @@ def busy(workspace: Workspace, jobs: list[int], step: int, failed: list[Run]) ->
 @pytest.fixture
 async def prometheus(server: SimulatorServer, launch: Launcher, tmp_path: Path) -> AsyncIterator[Prometheus]:
     """One that has seen everything, after some seconds of it."""
-    program("prometheus")
     workspace = server.workspace
     jobs = [workspace.add_job(name) for name in ("one", "two", "three")]
     for state in ("RUNNING", "QUEUED", "PENDING"):
@@ -67,9 +65,8 @@ async def prometheus(server: SimulatorServer, launch: Launcher, tmp_path: Path) 
     server.faults.add(Fault(throttled(None), probability=0.2))
     exporter = await launch.start(server, "--poll.sweep-interval=1s")
     await exporter.until_ready()
-    with ExitStack() as programs:
-        running = Prometheus(tmp_path, exporter.url.removeprefix("http://"), programs)
-        await running.start(change=habits_without_patience, more_rules=[OVERRIDES])
+    overridden = monitored(tmp_path, exporter.url, change=habits_without_patience, more_rules=[OVERRIDES])
+    async with overridden as running:
         step = 0
         waiting: list[str] = []
         failed: list[Run] = []
@@ -91,7 +88,7 @@ async def prometheus(server: SimulatorServer, launch: Launcher, tmp_path: Path) 
 async def silent(prometheus: Prometheus) -> list[str]:
     """The recording rules that have recorded nothing yet, and the parts of alerts that have had no series."""
     queries = {query for rule in rules() for query in questions(rule)}
-    answers = await asyncio.gather(*(prometheus.query(query) for query in sorted(queries)))
+    answers = await asyncio.gather(*(prometheus.instant(query) for query in sorted(queries)))
     return [query for query, answer in zip(sorted(queries), answers, strict=True) if not answer]
 
 
@@ -112,12 +109,12 @@ def series(rule: dict[str, object]) -> str:
 async def test_every_rule_has_an_answer(prometheus: Prometheus) -> None:
     """Recording rules record with the labels that their names say; an alert's parts have had series."""
     for rule in rules():
-        await prometheus.query(faster(rule["expr"]))
+        await prometheus.instant(faster(rule["expr"]))
         if "record" in rule:
             (question,) = questions(rule)
             name = rule["record"]
             expected = LEVELS[name.partition(":")[0]] | RULE_LABELS.get(name, set())
-            labels = {frozenset(each["metric"]) - {"__name__"} for each in await prometheus.query(question)}
+            labels = {frozenset(metric) - {"__name__"} for metric, _ in await prometheus.instant(question)}
             assert labels == {frozenset(expected)}, name
     for group in (await prometheus.get("rules"))["groups"]:
         for rule in group["rules"]:

@@ -24,8 +24,8 @@ from exporter.exposition.exposition import Exposition
 from exporter.exposition.snapshot import Format
 from exporter.families import JOB_FAMILIES, LABEL_SET_FAMILIES, Family
 from exporter.instruments import Instruments
-from tests.e2e.conftest import program
 from tests.exposition import active_gauges, job_labels, jobs, observed, plain, texts, words
+from tests.programs import program
 
 # A busy machine is no reason to fail.
 unhurried = settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))

@@ -12,8 +12,8 @@ import requests
 
 from exporter.exposition.exposition import Exposition
 from exporter.exposition.snapshot import Format
-from tests.e2e.conftest import program
 from tests.exposition import plain
+from tests.programs import program
 
 ACCEPT = {Format.TEXT: "text/plain", Format.OPENMETRICS: "application/openmetrics-text; version=1.0.0"}
 Read = Callable[[str, dict[str, str], bool], Awaitable[bytes]]

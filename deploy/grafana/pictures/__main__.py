@@ -16,8 +16,8 @@ from typing import Any
 from deploy.grafana.pictures.history import STEP_SECONDS, a_day
 from deploy.grafana.pictures.page import WIDTH, height, page
 from tests.deploy.dashboard_queries import dashboard, filled
-from tests.e2e.conftest import program
 from tests.e2e.prometheus import Prometheus, Series
+from tests.programs import program
 
 DOCS = Path(__file__).parents[3] / "docs"
 

@@ -20,7 +20,7 @@ from exporter.simulator.faults import Fault, throttled, unavailable
 from exporter.simulator.scenario import demo_workspace
 from exporter.simulator.server import SimulatorServer
 from tests.e2e.process import Exporter, Launcher, wait_for
-from tests.e2e.prometheus import Prometheus, is_data, prometheus
+from tests.e2e.prometheus import Prometheus, is_data, prometheus, scrape_of
 
 DAY_SECONDS = 86400
 STEP_SECONDS = 180
@@ -99,7 +99,7 @@ async def a_day(folder: Path) -> AsyncIterator[tuple[Prometheus, str, float]]:
             producing = asyncio.create_task(history.run(exporter, server), name="history")
             async with (
                 _handing_out(history) as address,
-                prometheus(folder, _scrape(address), _STORAGE) as running,
+                prometheus(folder, _config(address)) as running,
             ):
                 await producing
                 await _until_stored(running, history.end)
@@ -108,17 +108,12 @@ async def a_day(folder: Path) -> AsyncIterator[tuple[Prometheus, str, float]]:
         launcher.end()
 
 
-# Prometheus adds samples of its own with the real time, beside which a day ago is out of order.
-_STORAGE = {"tsdb": {"out_of_order_time_window": "3d"}}
-
-
-def _scrape(address: str) -> dict[str, object]:
-    return {
-        "job_name": "databricks-jobs",
-        "scrape_interval": "2s",
-        "scrape_timeout": "2s",
-        "static_configs": [{"targets": [address], "labels": {"instance": "exporter:9977"}}],
-    }
+def _config(address: str) -> dict[str, object]:
+    scrape = scrape_of(address, "2s")
+    scrape["static_configs"][0]["labels"] = {"instance": "exporter:9977"}
+    # Prometheus adds samples of its own with the real time, beside which a day ago is out of order.
+    storage = {"tsdb": {"out_of_order_time_window": "3d"}}
+    return {"scrape_configs": [scrape], "storage": storage}
 
 
 @asynccontextmanager
