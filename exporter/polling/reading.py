@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -17,8 +17,9 @@ from exporter.workspace.limits import Lane
 from exporter.workspace.models import Run
 from exporter.workspace.responses import Misfit, RunPage
 
-# Far more than a workspace has at a time; one that falls out would be told again.
-REMEMBERED_MISFITS = 10_000
+# So many misfits and so many refused runs are remembered: far more than a workspace has at a time. One that
+# falls out is told of again, or fails two more polls.
+REMEMBERED = 10_000
 # A run that access is refused to in so many readings, while its workspace can be listed, is given up: its job
 # was taken out of our sight. Should it come back, a list or a sweep shows the run again.
 REFUSALS = 3
@@ -124,6 +125,7 @@ class Reader:
         """Let a refused run fail its poll for a while, and then no more."""
         if not refusal.perhaps_of_this_run:
             raise refusal
+        _make_room(self._refusals, run_id)
         self._refusals[run_id] = self._refusals.get(run_id, 0) + 1
         if self._refusals[run_id] < REFUSALS:
             raise refusal
@@ -146,8 +148,7 @@ class Reader:
         """Count and log a run that is not understood, once, however often it is listed."""
         if misfit.key in self._misfits:
             return
-        if len(self._misfits) >= REMEMBERED_MISFITS:
-            del self._misfits[next(iter(self._misfits))]
+        _make_room(self._misfits, misfit.key)
         self._misfits[misfit.key] = None
         self._instruments.decode_errors.inc()
         _log.warning(what, workspace=self.client.workspace, run=misfit.key, cause=misfit.reason)
@@ -160,6 +161,12 @@ def _add(run: Run, read: Read) -> None:
     other = read.finished.get(run.run_id)
     if other is None or (run.end_time or 0) > (other.end_time or 0):
         read.finished[run.run_id] = run
+
+
+def _make_room(remembered: dict[T, Any], key: T) -> None:
+    """Forget the oldest where there is no room for a new one."""
+    if key not in remembered and len(remembered) >= REMEMBERED:
+        del remembered[next(iter(remembered))]
 
 
 @asynccontextmanager
