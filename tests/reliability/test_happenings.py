@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 import pytest
 from pydantic import SecretStr
 
+from exporter.polling.reading import REFUSALS
 from exporter.settings import ClientCredentials
 from exporter.simulator.credentials import Credentials
-from exporter.simulator.faults import Fault, throttled
+from exporter.simulator.faults import Fault, error, throttled
 from exporter.simulator.kinds import ANSWERS
 from tests.reliability.scene import MINUTE, Scene
 
@@ -146,6 +147,24 @@ def test_runs_may_appear_late_come_twice_and_vanish(scene: Scene, capsys: pytest
     assert str(vanished.run_id) in told
     scene.workspace.show(late.run_id)
     assert scene.poll_under(Fault(damage="page twice")) is None
+    scene.sweep()
+    scene.assert_books_balance(lost=1)
+
+
+def test_a_job_may_be_taken_out_of_sight(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two polls fail, then its active run is given up and told of; given back, it is counted after all."""
+    run = scene.workspace.active_run(scene.job)
+    scene.poll_well()
+    scene.workspace.hide(run.run_id)
+    scene.workspace.finish(run)
+    scene.server.faults.add(Fault(error(403, "PERMISSION_DENIED", "no view"), endpoint="runs/get"))
+    for _ in range(REFUSALS - 1):
+        assert "no view" in (scene.poll() or "")
+    assert scene.poll() is None
+    assert scene.lost == 1
+    assert "access to it is refused; it is given up" in capsys.readouterr().out
+    scene.server.faults.clear()
+    scene.workspace.show(run.run_id)
     scene.sweep()
     scene.assert_books_balance(lost=1)
 
