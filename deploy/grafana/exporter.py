@@ -3,20 +3,8 @@
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models.common import BigValueTextMode
 
-from deploy.grafana.panels import (
-    AMBER,
-    GREEN,
-    PLAIN,
-    RED,
-    AnyPanel,
-    Query,
-    coloured,
-    graph,
-    heat,
-    said,
-    stacked,
-    stat_panel,
-)
+from deploy.grafana.colours import AMBER, GOOD_SHARE, GREEN, PLAIN, PLAINLY, RED
+from deploy.grafana.panels import AnyPanel, Query, coloured, graph, heat, stacked, stat_panel
 from deploy.grafana.queries import (
     STEP,
     WORKSPACES,
@@ -29,6 +17,7 @@ from deploy.grafana.queries import (
     quantile,
     total,
 )
+from deploy.grafana.shared import freshness
 from deploy.grafana.variables import assemble, data_source, filled, workspaces
 from exporter.families import (
     API_DURATION,
@@ -44,7 +33,6 @@ from exporter.families import (
     SERIES,
     SETTLED,
     TRACKED,
-    UP,
 )
 
 # The process families have no workspace: the exporter's are those beside its build info.
@@ -77,13 +65,7 @@ def build() -> dashboard.Dashboard:
 def _figures() -> list[AnyPanel]:
     """A list of figures, long because it is a table."""
     return [
-        stat_panel(
-            "Data",
-            "Whether every workspace's last successful poll is younger than three poll intervals.",
-            Query(f"min({gauge(UP, WORKSPACES)})"),
-            "none",
-            ((None, RED), (1, GREEN)),
-        ).mappings(said(_0=("STALE", RED), _1=("FRESH", GREEN))),
+        freshness(),
         stat_panel(
             "Last good poll",
             "Age of the oldest workspace's last successful poll. The colours suit the default interval of "
@@ -98,7 +80,7 @@ def _figures() -> list[AnyPanel]:
             "same again.",
             Query(f"{total(increase(POLLS, WORKSPACES, _GOOD))} / {total(increase(POLLS, WORKSPACES))}"),
             "percentunit",
-            ((None, RED), (0.9, AMBER), (0.99, GREEN)),
+            GOOD_SHARE,
         ).decimals(1),
         stat_panel(
             "Throttled",
@@ -136,7 +118,7 @@ def _figures() -> list[AnyPanel]:
             "The exporter's version; several where several are running.",
             Query(f"count by (version) ({BUILD_INFO.name})", "{{version}}"),
             "short",
-            ((None, PLAIN),),
+            PLAINLY,
         ).text_mode(BigValueTextMode.NAME),
     ]
 

@@ -2,30 +2,21 @@
 
 from grafana_foundation_sdk.builders import dashboard
 
-from deploy.grafana.panels import (
-    AMBER,
+from deploy.grafana.colours import (
+    COUNTED,
     GREEN,
+    ONE_IS_GOOD,
     PHASE_COLOURS,
-    PLAIN,
+    PLAINLY,
     QUANTILE_COLOURS,
+    QUEUED_SECONDS,
     RED,
     RESULT_COLOURS,
-    STATE_COLOURS,
-    AnyPanel,
-    Query,
-    bars,
-    coloured,
-    graph,
-    heat,
-    said,
-    stacked,
-    stat_panel,
+    SECONDS_SINCE_SUCCESS,
 )
+from deploy.grafana.panels import AnyPanel, Query, bars, coloured, graph, heat, said, stacked, stat_panel
 from deploy.grafana.queries import (
-    BAD,
-    GOOD,
     JOB,
-    JUDGED,
     RUN_OF_JOB,
     STEP,
     buckets,
@@ -34,15 +25,21 @@ from deploy.grafana.queries import (
     increase,
     mean,
     mean_of_either,
-    or_zero,
     per_hour,
-    quantile,
     total,
 )
-from deploy.grafana.tables import JOB_ID, WORKSPACE, Column, run_column, table_panel
+from deploy.grafana.shared import (
+    active_by_state,
+    active_now,
+    failures,
+    finished_by_result,
+    finished_runs,
+    median_and_p95,
+    success_ratio,
+)
+from deploy.grafana.tables import JOB_ID, WORKSPACE, Column, run_column, seconds, table_panel
 from deploy.grafana.variables import assemble, data_source, filled, one_job, one_workspace, targets
 from exporter.families import (
-    ACTIVE_RUNS,
     LAST_ATTEMPTS,
     LAST_CLEANUP,
     LAST_DURATION,
@@ -61,7 +58,6 @@ from exporter.families import (
     RUN_EXECUTION,
     RUN_QUEUE,
     RUN_SETUP,
-    RUNS,
     TASK_CLEANUP,
     TASK_EXECUTION,
     TASK_RETRIES,
@@ -92,7 +88,7 @@ def build() -> dashboard.Dashboard:
     )
     rows: list[tuple[str, list[AnyPanel]]] = [
         ("Now", [*_figures(), _last_run()]),
-        ("Results", [_results(), _task_results(), _active(), _terminations(), _attempts(), _again()]),
+        ("Results", _results()),
         ("Run duration", [_run_heat(), _run_quantiles(), _anatomy()]),
         ("Queue", _queue()),
     ]
@@ -102,63 +98,38 @@ def build() -> dashboard.Dashboard:
 
 def _figures() -> list[AnyPanel]:
     """A list of figures, long because it is a table."""
-    good, judged = total(increase(RUNS, RUN_OF_JOB, GOOD)), total(increase(RUNS, RUN_OF_JOB, JUDGED))
     return [
         stat_panel(
             "Last result",
             "Result of the last run that executed, or of its last repair.",
             Query(f"max({gauge(LAST_SUCCESS, JOB)})"),
             "none",
-            ((None, RED), (1, GREEN)),
+            ONE_IS_GOOD,
         ).mappings(said(_0=("NO SUCCESS", RED), _1=("SUCCESS", GREEN))),
         stat_panel(
             "Last run ended",
             "How long ago the last run that executed ended.",
             Query(f"time() - max({gauge(LAST_END, JOB)})"),
             "s",
-            ((None, PLAIN),),
+            PLAINLY,
         ),
         stat_panel(
             "Last success",
             "How long ago the last successful run ended. Amber after a day, red after a week.",
             Query(f"time() - max({gauge(LAST_SUCCESS_TIME, JOB)})"),
             "s",
-            ((None, GREEN), (86400, AMBER), (7 * 86400, RED)),
+            SECONDS_SINCE_SUCCESS,
         ),
-        stat_panel(
-            "Success ratio",
-            "Share of the runs in the time range that succeeded. Skipped and cancelled runs don't count.",
-            Query(f"{good} / {judged}"),
-            "percentunit",
-            ((None, RED), (0.9, AMBER), (0.99, GREEN)),
-        ).decimals(1),
-        stat_panel(
-            "Finished runs",
-            "Runs that finished in the time range, whatever the result.",
-            Query(total(increase(RUNS, RUN_OF_JOB))),
-            "short",
-            ((None, PLAIN),),
-        ).decimals(0),
-        stat_panel(
-            "Failures",
-            "Runs in the time range that failed or timed out.",
-            Query(or_zero(total(increase(RUNS, RUN_OF_JOB, BAD)))),
-            "short",
-            ((None, GREEN), (1, RED)),
-        ).decimals(0),
-        stat_panel(
-            "Active now",
-            "Runs that had not finished at the last poll, at any performance target.",
-            Query(or_zero(total(gauge(ACTIVE_RUNS, JOB)))),
-            "short",
-            ((None, "blue"),),
-        ),
+        success_ratio(RUN_OF_JOB),
+        finished_runs(RUN_OF_JOB),
+        failures(RUN_OF_JOB),
+        active_now(JOB, "at any performance target"),
         stat_panel(
             "Oldest active",
             "Age of the oldest run that has not finished. Compare it with the run durations below.",
             Query(f"max(time() - {gauge(OLDEST_ACTIVE, JOB)})"),
             "s",
-            ((None, PLAIN),),
+            PLAINLY,
         ).no_value("none"),
     ]
 
@@ -173,11 +144,11 @@ def _last_run() -> AnyPanel:
         run_column(_of_last(LAST_ID)),
         Column("Target", label="effective_performance_target"),
         Column("Ended", f"{_of_last(LAST_END)} * 1000", unit="dateTimeAsIso"),
-        Column("Duration", _of_last(LAST_DURATION), unit="s"),
-        Column("Queue", _of_last(LAST_QUEUE), unit="s"),
-        Column("Setup", _of_last(LAST_SETUP), unit="s"),
-        Column("Execution", _of_last(LAST_EXECUTION), unit="s"),
-        Column("Cleanup", _of_last(LAST_CLEANUP), unit="s"),
+        seconds("Duration", _of_last(LAST_DURATION)),
+        seconds("Queue", _of_last(LAST_QUEUE)),
+        seconds("Setup", _of_last(LAST_SETUP)),
+        seconds("Execution", _of_last(LAST_EXECUTION)),
+        seconds("Cleanup", _of_last(LAST_CLEANUP)),
         Column("Attempts", _of_last(LAST_ATTEMPTS), unit="short"),
         JOB_ID,
         WORKSPACE,
@@ -192,24 +163,15 @@ def _last_run() -> AnyPanel:
     return panel.height(3).span(24)
 
 
-def _results() -> AnyPanel:
-    panel = graph(
-        "Finished runs per hour",
-        "How many runs finish per hour, by result.",
-        [Query(per_hour(RUNS, RUN_OF_JOB, by="result"), "{{result}}")],
-        "short",
-    )
-    return coloured(stacked(panel.span(8)), RESULT_COLOURS)
-
-
-def _active() -> AnyPanel:
-    panel = graph(
-        "Active runs",
-        "Runs that have not finished, by the API's state, at any performance target.",
-        [Query(total(gauge(ACTIVE_RUNS, JOB), "state"), "{{state}}")],
-        "short",
-    )
-    return coloured(stacked(panel.span(8)), STATE_COLOURS)
+def _results() -> list[AnyPanel]:
+    return [
+        finished_by_result(RUN_OF_JOB).span(8),
+        _task_results(),
+        active_by_state(JOB, ", at any performance target").span(8),
+        _terminations(),
+        _attempts(),
+        _again(),
+    ]
 
 
 def _attempts() -> AnyPanel:
@@ -219,7 +181,7 @@ def _attempts() -> AnyPanel:
         "at 1: nothing was retried.",
         Query(buckets(RUN_ATTEMPTS, RUN_OF_JOB), "{{le}}"),
         "short",
-        ((None, "blue"),),
+        COUNTED,
         by_bucket=True,
     ).span(8)
 
@@ -255,7 +217,7 @@ def _terminations() -> AnyPanel:
         "INTERNAL_ERROR and CLOUD_FAILURE are the platform.",
         Query(f"topk(8, {ended} > 0.5)", "{{code}} ({{type}})"),
         "short",
-        ((None, "blue"),),
+        COUNTED,
     ).span(8)
 
 
@@ -274,8 +236,7 @@ def _run_quantiles() -> AnyPanel:
         "Run duration, quantiles",
         f"Median, 95th percentile, and the last run as it was. {_EXACT}",
         [
-            Query(quantile(0.5, vector), "p50", exemplars=True),
-            Query(quantile(0.95, vector), "p95"),
+            *median_and_p95(vector, exemplars=True),
             Query(f"max({gauge(LAST_DURATION, RUN_OF_JOB)})", "last run"),
         ],
         "s",
@@ -301,9 +262,9 @@ def _queue() -> list[AnyPanel]:
     quantiles = graph(
         "Queue time, quantiles",
         f"Time that finished runs spent in the queue. {_EXACT}",
-        [Query(quantile(0.5, vector), "p50"), Query(quantile(0.95, vector), "p95")],
+        median_and_p95(vector),
         "s",
-        ((None, GREEN), (900, AMBER), (3600, RED)),
+        QUEUED_SECONDS,
     )
     return [
         heat(
@@ -323,7 +284,7 @@ def _phase(name: str) -> list[AnyPanel]:
     quantiles = graph(
         f"{title}, quantiles",
         f"Median and 95th percentile. {_OR_TASKS} {_EXACT}",
-        [Query(quantile(0.5, vector), "p50", exemplars=exemplars), Query(quantile(0.95, vector), "p95")],
+        median_and_p95(vector, exemplars=exemplars),
         "s",
     )
     return [

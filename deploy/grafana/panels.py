@@ -1,7 +1,7 @@
 """The house style of the dashboards: what a stat, a graph, a heatmap, a bar list and a table look like here.
 
-What must stay true: a colour means the same thing on every dashboard, every panel has a unit and a
-description, and every query goes to the data source that the reader has chosen.
+What must stay true: every panel has a unit and a description, and every query goes to the data source that
+the reader has chosen. What a colour means is in colours.py, panels that several dashboards have in shared.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,30 +22,9 @@ from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode, HeatmapColorScale
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from deploy.grafana.colours import GREEN, Steps
+
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
-
-RESULT_COLOURS = {
-    "SUCCESS": "green",
-    "SUCCESS_WITH_FAILURES": "light-green",
-    "FAILED": "red",
-    "TIMEDOUT": "orange",
-    "CANCELED": "purple",
-    "SKIPPED": "light-blue",
-    "UNKNOWN": "#808080",
-}
-STATE_COLOURS = {
-    "QUEUED": "orange",
-    "BLOCKED": "purple",
-    "PENDING": "yellow",
-    "RUNNING": "blue",
-    "WAITING": "light-orange",
-    "TERMINATING": "#808080",
-}
-TARGET_COLOURS = {"STANDARD": "blue", "PERFORMANCE_OPTIMIZED": "orange", "NONE": "#808080"}
-PHASE_COLOURS = {"queue": "orange", "setup": "yellow", "execution": "blue", "cleanup": "purple"}
-QUANTILE_COLOURS = {"p50": "blue", "p90": "yellow", "p95": "orange", "p99": "red"}
-
-GREEN, AMBER, RED, PLAIN = "green", "orange", "red", "text"
 
 _LEGEND = (
     common.VizLegendOptions()
@@ -53,8 +32,6 @@ _LEGEND = (
     .display_mode(words.LegendDisplayMode.LIST)
     .placement(words.LegendPlacement.BOTTOM)
 )
-
-Steps = Sequence[tuple[float | None, str]]
 
 
 @dataclass(frozen=True, slots=True)

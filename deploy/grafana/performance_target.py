@@ -2,20 +2,8 @@
 
 from grafana_foundation_sdk.builders import dashboard
 
-from deploy.grafana.panels import (
-    AMBER,
-    GREEN,
-    PLAIN,
-    RED,
-    TARGET_COLOURS,
-    AnyPanel,
-    Query,
-    coloured,
-    dashed,
-    graph,
-    heat,
-    stat_panel,
-)
+from deploy.grafana.colours import GOOD_SHARE, GREEN, PLAIN, RED, TARGET_COLOURS
+from deploy.grafana.panels import AnyPanel, Query, coloured, dashed, graph, heat, stat_panel
 from deploy.grafana.queries import (
     BY_JOB,
     GOOD,
@@ -31,7 +19,8 @@ from deploy.grafana.queries import (
     quantile,
     total,
 )
-from deploy.grafana.tables import JOB_ID, NAME, WORKSPACE, Column, table_panel
+from deploy.grafana.shared import median_and_p95
+from deploy.grafana.tables import Column, count, jobs_table, seconds, table_panel
 from deploy.grafana.variables import assemble, data_source, filled, jobs, targets, workspaces
 from exporter.families import (
     RUN_DURATION,
@@ -119,20 +108,20 @@ def _summary() -> AnyPanel:
     good, judged = (total(increase(RUNS, RUN_OF_JOBS, what), *by) for what in (GOOD, JUDGED))
     columns = [
         Column("Target", label=_TARGET),
-        Column("Runs", total(increase(RUNS, RUN_OF_JOBS), *by), unit="short", decimals=0),
+        count("Runs", total(increase(RUNS, RUN_OF_JOBS), *by)),
         Column(
             "Success",
             f"{good} / {judged}",
             unit="percentunit",
             decimals=1,
-            steps=((None, RED), (0.9, AMBER), (0.99, GREEN)),
+            steps=GOOD_SHARE,
         ),
     ]
     for measure in _MEASURES:
         vector = _vector(measure, RUN_OF_JOBS, by=by)
         columns += [
-            Column(f"{measure} p50", quantile(0.5, vector), unit="s"),
-            Column(f"{measure} p95", quantile(0.95, vector), unit="s"),
+            seconds(f"{measure} p50", quantile(0.5, vector)),
+            seconds(f"{measure} p95", quantile(0.95, vector)),
         ]
     panel = table_panel(
         "By target",
@@ -151,10 +140,7 @@ def _measure(name: str) -> list[AnyPanel]:
     quantiles = graph(
         f"{name}, quantiles",
         f"{text} Median, and dashed the 95th percentile, by target; estimated from buckets.",
-        [
-            Query(quantile(0.5, over_time), "{{effective_performance_target}} p50"),
-            Query(quantile(0.95, over_time), "{{effective_performance_target}} p95"),
-        ],
+        median_and_p95(over_time, "{{effective_performance_target}} "),
         "s",
     ).span(8)
     for share in ("p50", "p95"):
@@ -179,14 +165,14 @@ def _both_ways() -> AnyPanel:
     def median(measure: str, target: str) -> str:
         return quantile(0.5, _vector(measure, RUN_OF_JOBS, _of(target), by=BY_JOB))
 
-    columns = [NAME]
+    columns = []
     for target in (_STANDARD, _FAST):
         runs_of = named(among(_runs(target), _BOTH))
-        columns.append(Column(f"Runs, {_SHORT[target]}", runs_of, unit="short", decimals=0))
+        columns.append(count(f"Runs, {_SHORT[target]}", runs_of))
     for measure in _MEASURES:
         for target in (_STANDARD, _FAST):
             column = named(among(median(measure, target), _BOTH))
-            columns.append(Column(f"{measure}, {_SHORT[target]}", column, unit="s"))
+            columns.append(seconds(f"{measure}, {_SHORT[target]}", column))
     saved = f"1 - {median('Total', _FAST)} / {median('Total', _STANDARD)}"
     columns.append(
         Column(
@@ -197,11 +183,11 @@ def _both_ways() -> AnyPanel:
             steps=_SAVED,
         )
     )
-    panel = table_panel(
+    panel = jobs_table(
         "Medians of jobs that ran at both targets",
         "Jobs with runs at STANDARD and at PERFORMANCE_OPTIMIZED in the time range: the fair comparison. "
         "To fill it, switch a job to the other target for some days.",
-        [*columns, JOB_ID, WORKSPACE],
+        columns,
         "Total saved",
     )
     return panel.span(24).height(5)

@@ -8,7 +8,8 @@ from grafana_foundation_sdk.models import common as words
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from deploy.grafana.panels import PLAIN, SOURCE, Query, Steps, target, thresholds
+from deploy.grafana.colours import PLAINLY, Steps
+from deploy.grafana.panels import SOURCE, Query, target, thresholds
 from deploy.grafana.variables import JOB_LINK, RUN_LINK
 
 
@@ -92,7 +93,7 @@ def table_panel(
             ]
         )
         .unit("none")
-        .thresholds(thresholds(((None, PLAIN),)))
+        .thresholds(thresholds(PLAINLY))
         .no_value("–")
         .transformations(_arranged(columns))
         .sort_by([common.TableSortByFieldState().display_name(sort).desc(descending)])
@@ -114,3 +115,23 @@ WORKSPACE = Column("workspace", label="workspace", hidden=True)
 def run_column(query: str) -> Column:
     """A run id that links to the run's page. Real ids stay below 2^53, so a sample holds them exactly."""
     return Column("Run", query, unit="none", decimals=0, link=RUN_LINK, tip="Open the run in Databricks")
+
+
+def count(title: str, query: str, width: int | None = None) -> Column:
+    return Column(title, query, unit="short", decimals=0, width=width)
+
+
+def seconds(title: str, query: str, width: int | None = None, steps: Steps = ()) -> Column:
+    return Column(title, query, unit="s", width=width, steps=steps)
+
+
+def share_bar(title: str, query: str, steps: Steps) -> Column:
+    """A ratio from 0 to 1, with a bar behind it."""
+    return Column(title, query, unit="percentunit", decimals=0, width=180, steps=steps, gauge=True)
+
+
+def jobs_table(
+    title: str, description: str, columns: Sequence[Column], sort: str, *, descending: bool = True
+) -> table.Panel:
+    """A row per job, its name first, which links to the job's dashboard."""
+    return table_panel(title, description, [NAME, *columns, JOB_ID, WORKSPACE], sort, descending=descending)
