@@ -62,9 +62,11 @@ audit: $(DEV) ## ask for known vulnerabilities of what is pinned; needs the inte
 # Keeps the pins that still fit; `make lock ARGS=--upgrade` takes the newest of everything.
 # The three files never disagree: the two smaller ones are constrained by the largest.
 LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-# hatchling needs editables for `pip install --editable`, and says so only while it builds.
+# hatchling needs editables for `pip install --editable`, and says so only while it builds. The image's build makes
+# its bill of materials with cyclonedx-bom.
 BUILD_REQUIREMENTS := { $(BIN)/python -c 'import tomllib; \
-	print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'; echo editables; }
+	print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'; \
+	echo editables; echo cyclonedx-bom; }
 lock: $(CREATED) ## pin every dependency again, with hashes, from pyproject.toml
 	@$(PIP) install uv==$(UV_VERSION)
 	@$(BUILD_REQUIREMENTS) | $(UV) $(LOCK) $(ARGS) pyproject.toml --group dev - -o requirements-dev.txt >/dev/null
