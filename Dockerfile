@@ -14,8 +14,10 @@ RUN pip install --quiet --require-hashes -r requirements-build.txt \
     && pip --python /opt/venv/bin/python install --quiet --require-hashes -r requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
+COPY deploy/__init__.py deploy/sbom.py deploy/
 RUN python -m hatchling build -t wheel \
-    && pip --python /opt/venv/bin/python install --quiet --no-index --no-deps dist/*.whl
+    && pip --python /opt/venv/bin/python install --quiet --no-index --no-deps dist/*.whl \
+    && python -m deploy.sbom /usr/share/sbom/databricks-jobs-exporter.cdx.json
 
 FROM python:3.11.14-slim-bookworm
 ARG VERSION=unknown
@@ -28,6 +30,8 @@ LABEL org.opencontainers.image.title="databricks-jobs-exporter" \
 # A new named volume takes over the owner of the folder it is mounted on.
 RUN install -d -o 65532 -g 65532 -m 0750 /var/lib/databricks-jobs-exporter
 COPY --from=build /opt/venv /opt/venv
+# What is in the environment above, as CycloneDX; scanners of images know it by the end of its name.
+COPY --from=build /usr/share/sbom /usr/share/sbom
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

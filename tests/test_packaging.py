@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import exporter
+from deploy import sbom
 from tests.certificates import make_ca, make_leaf
 
 ROOT = Path(__file__).parent.parent
@@ -74,7 +75,7 @@ def test_every_dependency_is_locked_in_a_version_that_it_allows() -> None:
     project = pyproject()
     wanted = {
         "requirements.txt": project["project"]["dependencies"],
-        "requirements-build.txt": project["build-system"]["requires"],
+        "requirements-build.txt": [*project["build-system"]["requires"], "cyclonedx-bom"],
         "requirements-dev.txt": [
             *project["project"]["dependencies"],
             *project["build-system"]["requires"],
@@ -176,6 +177,40 @@ def test_everything_from_a_registry_is_installed_by_hash() -> None:
     assert len(installs) == 3
     for command in installs:
         assert "--require-hashes -r requirements" in command or "--no-index --no-deps dist/" in command
+
+
+def test_the_image_holds_the_bill_of_materials_that_its_build_makes(tmp_path: Path) -> None:
+    """Made by the Dockerfile's own command from what it copies, under a name that scanners look for."""
+    [command] = [
+        shlex.split(command)
+        for run in arguments_of("RUN")
+        for command in run.split("&&")
+        if "deploy.sbom" in command
+    ]
+    python, *arguments, made = command
+    assert python == "python"
+    assert made.endswith("/databricks-jobs-exporter.cdx.json")
+    [(kept, place)] = [
+        shlex.split(arguments)[1:] for arguments in arguments_of("COPY") if "--from=build" in arguments
+    ][1:]
+    assert Path(made).parent == Path(kept) == Path(place)
+    copy_build_context(tmp_path)
+    written = tmp_path / "made" / Path(made).name
+    subprocess.run([sys.executable, *arguments, written], cwd=tmp_path, check=True)
+    assert written.read_text() == sbom.bill()
+
+
+def copy_build_context(to: Path) -> None:
+    """What the Dockerfile copies of the checkout, where it copies it to."""
+    for arguments in arguments_of("COPY"):
+        *sources, place = shlex.split(arguments)
+        for source in () if arguments.startswith("--from") else sources:
+            if (ROOT / source).is_dir():
+                ignored = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(ROOT / source, to / place, ignore=ignored)
+            else:
+                (to / place).mkdir(exist_ok=True)
+                shutil.copy(ROOT / source, to / place)
 
 
 def test_the_image_runs_as_a_number_and_writes_only_to_its_volume() -> None:
@@ -293,9 +328,7 @@ def test_the_health_check_speaks_tls_where_the_web_config_does(
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """Built as the Dockerfile builds it, from a copy: nothing of the checkout changes."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / "exporter", source / "exporter", ignore=shutil.ignore_patterns("__pycache__"))
+    copy_build_context(source)
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel"],
         cwd=source,
