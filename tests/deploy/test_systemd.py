@@ -99,6 +99,10 @@ def test_the_token_comes_from_a_file_that_only_root_reads_and_is_not_in_the_envi
     assert secret == [f"DATABRICKS_TOKEN_FILE=%d/{name}"]
 
 
+def test_no_core_file_holds_the_token() -> None:
+    assert one("LimitCORE") == "0"
+
+
 @pytest.mark.parametrize("login", ["token", "OAuth"])
 def test_the_exporter_accepts_the_credentials_that_systemd_hands_over(login: str, tmp_path: Path) -> None:
     """As the unit has it, and with the drop-in for OAuth in the README: an empty value takes one back."""
