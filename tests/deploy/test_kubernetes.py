@@ -122,6 +122,13 @@ def test_memory_has_room_for_the_peak_of_a_first_poll_and_an_end() -> None:
     assert mebibytes(resources["requests"]["memory"]) >= 186
 
 
+def test_the_log_that_the_kubelet_keeps_evicts_nobody() -> None:
+    """It counts as ephemeral storage: 5 files of 10 Mi by default, and clusters choose more."""
+    resources = container()["resources"]
+    assert mebibytes(resources["requests"]["ephemeral-storage"]) >= 50
+    assert mebibytes(resources["limits"]["ephemeral-storage"]) >= 5 * 50
+
+
 def mebibytes(quantity: str) -> int:
     assert quantity.endswith("Mi")
     return int(quantity.removesuffix("Mi"))
