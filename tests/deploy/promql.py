@@ -15,6 +15,9 @@ import yaml
 from exporter.families import FAMILIES, JOB_LABELS, RUN_LABELS
 
 PROMETHEUS = Path(__file__).parent.parent.parent / "deploy" / "prometheus"
+RUNBOOKS = PROMETHEUS / "runbooks"
+# A query in a runbook.
+QUERY = re.compile(r"```promql\n(.*?)```", re.DOTALL)
 # The labels that a recorded series has, by its level: what stands before the first colon of its name.
 LEVELS = {
     "databricks_workspace": {"workspace"},

@@ -9,15 +9,13 @@ import pytest
 import yaml
 
 from exporter.families import FAMILIES
-from tests.deploy.promql import LEVELS, PROMETHEUS, recorded, rules, unknown_words
+from tests.deploy.promql import LEVELS, PROMETHEUS, QUERY, RUNBOOKS, recorded, rules, unknown_words
 from tests.programs import program
 
 RULE_TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
 ALERTMANAGER = PROMETHEUS.parent / "alertmanager" / "alertmanager.yml"
-RUNBOOKS = PROMETHEUS / "runbooks"
 ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
 RUNBOOK_BASE = "https://example.com/databricks-jobs-exporter/runbooks/"
-QUERY = re.compile(r"```promql\n(.*?)```", re.DOTALL)
 
 
 def run(name: str, *arguments: str | Path) -> str:

@@ -12,7 +12,7 @@ from exporter.simulator.faults import Fault, throttled
 from exporter.simulator.runs import Run
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
-from tests.deploy.promql import LEVELS, RULE_LABELS, alternatives, rules, without_comparisons
+from tests.deploy.promql import LEVELS, QUERY, RULE_LABELS, RUNBOOKS, alternatives, rules, without_comparisons
 from tests.e2e.monitoring import faster, monitored
 from tests.e2e.process import Launcher, wait_for
 from tests.e2e.prometheus import Prometheus
@@ -119,3 +119,12 @@ async def test_every_rule_has_an_answer(prometheus: Prometheus) -> None:
     for group in (await prometheus.get("rules"))["groups"]:
         for rule in group["rules"]:
             assert rule["health"] == "ok", f"{rule['name']}: {rule.get('lastError')}"
+
+
+async def test_every_query_of_a_runbook_has_an_answer(prometheus: Prometheus) -> None:
+    """About any job, once everything has happened: its joins match and its labels have such values."""
+    for path in sorted(RUNBOOKS.glob("*.md")):
+        for query in QUERY.findall(path.read_text()):
+            anybodys = query.replace('="w.example"', '=~".+"').replace('job_id="1"', 'job_id=~".+"')
+            question = f"last_over_time(({anybodys})[10m:500ms])"
+            assert await prometheus.instant(question), f"{path.name}: {query}"
