@@ -13,7 +13,7 @@ from exporter import logs
 from exporter.app import serve
 from exporter.check import check
 from exporter.settings import Invocation, Notice, SettingsError, parse
-from exporter.state import StateError
+from exporter.state.errors import StateError
 from exporter.web_config import WebConfigError
 
 # Threads commit and render while the loop reads: with the default of 5 ms one would keep the other waiting

@@ -25,7 +25,7 @@ from exporter.polling.reading import Reader
 from exporter.polling.series_budget import SeriesBudget
 from exporter.polling.sweep import Sweeper
 from exporter.settings import Invocation, PersonalToken, WorkspaceAccess
-from exporter.state import StateStore
+from exporter.state.store import StateStore
 from exporter.web import WebServer, WorkspaceView
 from exporter.web_config import WebConfigFile
 from exporter.workspace.client import WorkspaceClient

@@ -9,7 +9,10 @@ import pytest
 
 from exporter.accounting.records import ActiveRun, Changes, Gone, Job, LastRun, Progress, Settled
 from exporter.accounting.totals import Totals
-from exporter.state import KEPT_MS, SCHEMA_VERSION, StateError, StateStore
+from exporter.state.errors import StateError
+from exporter.state.schema import SCHEMA_VERSION
+from exporter.state.store import FORGET_EVERY_MS, KEPT_MS, StateStore
+from tests.old_states import make_older
 
 NOW_MS = 1_790_000_000_000
 NOTHING = Changes({}, {}, {}, {}, frozenset(), None, 0, 0, 0)
@@ -77,10 +80,7 @@ def test_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
     store.commit("w", NOTHING._replace(settled={5: Settled(1, array("q"))}), NOW_MS + 1)
     store.commit("other", SOME._replace(settled={}), NOW_MS)
     store.close()
-    with sqlite3.connect(path) as db:
-        db.execute("ALTER TABLE totals DROP COLUMN last_ms")
-        db.execute("PRAGMA user_version = 1")
-    db.close()
+    make_older(path, 1)
     for _ in range(2):
         store = StateStore(path)
         remembered, other = store.load("w"), store.load("other")
@@ -88,6 +88,50 @@ def test_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
         assert remembered.totals == SOME.totals
         assert remembered.last_ms == {("10", "STANDARD"): NOW_MS + 1}
         assert other.last_ms == {("10", "STANDARD"): 0}
+
+
+def test_file_of_the_second_version_is_taken_over(tmp_path: Path) -> None:
+    """All that it says, for every workspace; from then on it has checksums."""
+    path = tmp_path / "state.db"
+    store = StateStore(path)
+    store.commit("w", SOME, NOW_MS)
+    store.commit("other", SOME, NOW_MS)
+    before = [(store.load(name), store.settled(name, [7, 8])) for name in ("w", "other")]
+    store.close()
+    make_older(path, 2)
+    for _ in range(2):
+        store = StateStore(path)
+        assert [(store.load(name), store.settled(name, [7, 8])) for name in ("w", "other")] == before
+        store.close()
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE totals SET last_ms = last_ms + 1")
+    db.close()
+    with pytest.raises(StateError, match="2 of 2 rows of totals"):
+        StateStore(path)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path, version: int) -> None:
+    """It is one transaction: the file is still the old one, and can be taken over later."""
+    path = tmp_path / "state.db"
+    store = StateStore(path)
+    store.commit("w", SOME, NOW_MS)
+    store.close()
+    make_older(path, version)
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE tally (in_the_way)")
+        before = list(db.iterdump())
+    db.close()
+    with pytest.raises(StateError, match="damaged"):
+        StateStore(path)
+    with sqlite3.connect(path) as db:
+        assert list(db.iterdump()) == before
+        assert db.execute("PRAGMA user_version").fetchone() == (version,)
+        db.execute("DROP TABLE tally")
+    db.close()
+    store = StateStore(path)
+    assert store.load("w").totals == SOME.totals
+    store.close()
 
 
 def test_workspaces_do_not_mix(tmp_path: Path) -> None:
@@ -109,11 +153,11 @@ def test_run_that_is_no_longer_active_is_forgotten(tmp_path: Path) -> None:
 
 
 def test_settled_runs_are_forgotten_after_70_days(tmp_path: Path) -> None:
-    """Not a moment sooner; the number forgotten is told."""
+    """Not a moment sooner and within an hour; the number forgotten is told."""
     store = StateStore(tmp_path / "state.db")
     store.commit("w", SOME, NOW_MS)
     assert store.commit("w", NOTHING, NOW_MS + KEPT_MS) == 0
-    assert store.commit("w", NOTHING, NOW_MS + KEPT_MS + 1) == 2
+    assert store.commit("w", NOTHING, NOW_MS + KEPT_MS + FORGET_EVERY_MS) == 2
     assert store.settled("w", [7, 8]) == {}
     store.close()
 

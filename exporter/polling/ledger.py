@@ -16,7 +16,7 @@ from exporter.exposition.exposition import Exposition
 from exporter.instruments import WorkspaceInstruments
 from exporter.polling.series_budget import SeriesBudget
 from exporter.settings import Settings
-from exporter.state import Remembered, StateStore
+from exporter.state.store import Remembered, StateStore
 from exporter.workspace.models import Run
 
 # From how far the workspace has been read to how far it is read now.

@@ -6,7 +6,7 @@ import structlog
 
 from exporter.polling.ledger import Ledger
 from exporter.polling.reading import sleep
-from exporter.state import StateError
+from exporter.state.errors import StateError
 from exporter.workspace.client import WorkspaceClient
 from exporter.workspace.errors import WorkspaceError
 from exporter.workspace.limits import Lane

@@ -18,7 +18,7 @@ from exporter.polling.ledger import Advance, Ledger
 from exporter.polling.lookback import Lookback, cut
 from exporter.polling.reading import Reader, both, in_time, sleep
 from exporter.settings import Settings
-from exporter.state import StateError
+from exporter.state.errors import StateError
 from exporter.workspace.errors import WorkspaceError
 
 # Runs can show up in the list later than they start; what is read twice is counted once.

@@ -14,7 +14,7 @@ from exporter.accounting.records import Progress
 from exporter.polling.ledger import Advance, Ledger
 from exporter.polling.reading import Read, Reader, sleep
 from exporter.settings import Settings
-from exporter.state import StateError
+from exporter.state.errors import StateError
 from exporter.workspace.errors import WorkspaceError
 from exporter.workspace.limits import Lane
 

@@ -13,7 +13,7 @@ from exporter.accounting.records import Progress
 from exporter.accounting.totals import HISTOGRAMS, Totals
 from exporter.exposition.snapshot import Format
 from exporter.families import LABEL_SET_FAMILIES, RUN_DURATION, TASK_EXECUTION, Family
-from exporter.state import StateStore
+from exporter.state.store import StateStore
 from tests.accounting.runs import Books, run, task
 from tests.exposition import exposed, plain
 

@@ -21,7 +21,8 @@ import atheris
 
 with atheris.instrument_imports(include=["exporter", "yaml"]):
     from exporter.settings import SettingsError, parse
-    from exporter.state import StateError, StateStore
+    from exporter.state.errors import StateError
+    from exporter.state.store import StateStore
     from exporter.web_config import WebConfigError, load
     from exporter.workspace import responses
     from exporter.workspace.errors import TryAgain, WorkspaceError

@@ -16,7 +16,7 @@ from exporter.instruments import Instruments, WorkspaceInstruments
 from exporter.polling.ledger import Ledger
 from exporter.polling.series_budget import SeriesBudget
 from exporter.settings import Settings
-from exporter.state import StateStore
+from exporter.state.store import StateStore
 from tests.accounting.runs import PROGRESS, run, task
 
 WHOLE = whole_job(collect_tasks=True)

@@ -28,7 +28,7 @@ from exporter.settings.model import LimitsSettings, PollSettings, StateSettings
 from exporter.simulator.credentials import DEFAULT_TOKEN, Credentials
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
-from exporter.state import StateStore
+from exporter.state.store import StateStore
 from exporter.workspace.client import WorkspaceClient
 
 BEGIN = 1_790_000_000.0

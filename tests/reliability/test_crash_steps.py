@@ -20,7 +20,7 @@ from exporter.polling.ledger import Ledger
 from exporter.polling.lookback import Lookback
 from exporter.polling.poller import Poller
 from exporter.polling.reading import Reader
-from exporter.state import StateStore
+from exporter.state.store import StateStore
 from exporter.workspace.client import WorkspaceClient
 from tests.polling.lives import Arm, Play, folder_in_memory, kill, lived_on
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.state import StateError, StateStore
+from exporter.state.errors import StateError
+from exporter.state.store import StateStore
 from tests.polling.lives import folder_in_memory
 from tests.reliability.scene import Scene
 

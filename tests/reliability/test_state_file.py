@@ -14,7 +14,8 @@ import pytest
 
 from exporter.families import REPAIRS, RUNS, TASK_RUNS
 from exporter.simulator.server import SimulatorServer
-from exporter.state import StateError, StateStore
+from exporter.state.errors import StateError
+from exporter.state.store import StateStore
 from tests.e2e import recount
 from tests.e2e.conftest import launch, server
 from tests.e2e.process import Launcher, total
