@@ -144,9 +144,7 @@ def test_a_value_that_somebody_changed_is_refused(
 )
 def test_a_bit_inside_any_value_is_refused(place: Place, table: str, column: str) -> None:
     """There is no column whose numbers can change unnoticed; the error says where and what to do."""
-    turned = (
-        f"CASE typeof({column}) WHEN 'integer' THEN {column} + 1024 ELSE x'00' END"
-    )
+    turned = f"CASE typeof({column}) WHEN 'integer' THEN {column} + 1024 ELSE x'00' END"
     place.change(f"UPDATE {table} SET {column} = {turned}")  # noqa: S608  names from above
     with pytest.raises(StateError, match=rf"rows of {table} are not as they were written.*move it away"):
         StateStore(place.path)

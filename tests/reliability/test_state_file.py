@@ -15,6 +15,7 @@ import pytest
 from exporter.families import REPAIRS, RUNS, TASK_RUNS
 from exporter.simulator.server import SimulatorServer
 from exporter.state.errors import StateError
+from exporter.state.schema import SCHEMA_VERSION
 from exporter.state.store import StateStore
 from tests.e2e import recount
 from tests.e2e.conftest import launch, server
@@ -24,7 +25,7 @@ from tests.polling.world import World
 
 __all__ = ["launch", "server"]
 
-VERSION_1 = Path(__file__).with_name("state_v1.sql")
+VERSIONS = {version: Path(__file__).with_name(f"state_v{version}.sql") for version in (1, 2)}
 NOBODY = 65534
 Commit = Callable[..., int]
 
@@ -142,7 +143,7 @@ def test_a_new_state_in_a_folder_that_may_not_be_written_is_refused() -> None:
     assert "can't be read or written" in said
 
 
-def write_version_1(path: Path) -> None:
+def write_version(path: Path) -> None:
     """Make the fixture again: what this release leaves of two steps of a history, as SQL."""
     with folder_in_memory() as name:
         play = Play(Path(name))
@@ -159,11 +160,12 @@ def write_version_1(path: Path) -> None:
     path.write_text("\n".join(dump) + "\n")
 
 
-def test_a_state_of_the_release_before_goes_on_where_it_was() -> None:
-    """Schema 1, as release 0.1 wrote it: its totals are there, and what finished since is counted once."""
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_state_of_the_release_before_goes_on_where_it_was(version: int) -> None:
+    """As its version wrote it: its totals are there, and what finished since is counted once."""
     with folder_in_memory() as name:
         with closing(sqlite3.connect(Path(name) / "state.db")) as database:
-            database.executescript(VERSION_1.read_text())
+            database.executescript(VERSIONS[version].read_text())
         play = Play(Path(name))
         assert play.counts() == (3, 0, 5)
         for step in (1, 2, 3):
@@ -174,6 +176,12 @@ def test_a_state_of_the_release_before_goes_on_where_it_was() -> None:
         play.world.close()
 
 
-def test_the_fixture_of_the_release_before_is_of_that_release() -> None:
-    """Text, of schema 1: a newer schema needs a fixture of its own beside it, not in its place."""
-    assert re.search(r"^PRAGMA user_version = 1;$", VERSION_1.read_text(), re.MULTILINE)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_fixture_of_the_release_before_is_of_that_release(version: int) -> None:
+    """Text, of its schema: a newer schema needs a fixture of its own beside it, not in its place."""
+    assert re.search(rf"^PRAGMA user_version = {version};$", VERSIONS[version].read_text(), re.MULTILINE)
+
+
+def test_every_schema_before_todays_has_a_fixture() -> None:
+    """So that none is forgotten when the next one comes."""
+    assert set(VERSIONS) == set(range(1, SCHEMA_VERSION))
