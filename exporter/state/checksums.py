@@ -73,7 +73,7 @@ def begin_tally(db: sqlite3.Connection) -> None:
 
 
 def first_damage(db: sqlite3.Connection) -> str | None:
-    """What is not as it was written, None where everything is. Reads every row: a second for a million."""
+    """What is not as it was written, None where everything is. Reads every row: two seconds for a million."""
     tally = {name: (rows, checksum) for name, rows, checksum in db.execute("SELECT * FROM tally")}
     for table, statement in _COUNT.items():
         rows, checksum, wrong = db.execute(statement).fetchone()
