@@ -4,6 +4,8 @@ import os
 from itertools import groupby
 from pathlib import Path
 
+import pytest
+
 from exporter.accounting.totals import COUNTERS
 from exporter.families import RESULTS, RUNS
 from tests.polling.lives import HOUR, STEPS, Arm, Play, folder_in_memory, kill, lived_on, never, one_life
@@ -55,6 +57,7 @@ def at_statement(number: int) -> Arm:
     return arm
 
 
+@pytest.mark.timeout(400)  # some hundred lives
 def test_killed_at_every_statement_nothing_seen_is_lost_or_counted_again() -> None:
     """Whatever a scrape saw before the kill is there after it, and in the end everything counts once."""
     for number in range(1, 1000):
@@ -64,6 +67,7 @@ def test_killed_at_every_statement_nothing_seen_is_lost_or_counted_again() -> No
     assert 30 < number < 999
 
 
+@pytest.mark.timeout(400)  # some hundred lives
 def test_killed_at_every_statement_an_idle_job_is_dropped_whole_and_counted_once() -> None:
     """Totals and job go and come together, and what was dropped never comes back."""
     for number in range(1, 1000):
