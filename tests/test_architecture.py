@@ -39,6 +39,7 @@ LAYERS = (
     ("exporter.polling", "exporter.web"),
     ("exporter.app",),
     ("exporter.check",),
+    ("exporter.command",),
     ("exporter.__main__",),
 )
 

@@ -15,10 +15,10 @@ from io import FileIO
 from random import Random
 from typing import Any, TypeVar
 
-from exporter.__main__ import GC_THRESHOLD, SWITCH_SECONDS  # also for the memory of all that it imports
 from exporter.accounting.durations import Phases
 from exporter.accounting.records import Job, LabelSet, LastRun, LastSuccess
 from exporter.accounting.totals import COUNTERS, HISTOGRAMS, SEEDED, Totals
+from exporter.command import GC_THRESHOLD, SWITCH_SECONDS  # also for the memory of all that it imports
 from exporter.exposition.blocks import Render
 from exporter.exposition.exposition import Exposition
 from exporter.exposition.render import columns, render_job, render_totals
