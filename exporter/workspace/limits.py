@@ -5,6 +5,7 @@ every request; a background request (a sweep, job names) goes only while no othe
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import NamedTuple, Self
@@ -15,6 +16,9 @@ from exporter.workspace.errors import TryAgain
 
 # This much of a second's requests may go at once. The rest of the 0.3 is room for what the network bunches.
 BURST_SECONDS = 0.1
+# What any second may see, in rates; and by how much requests may come closer to each other on their way.
+MOST = 1.3
+BUNCHED_SECONDS = 0.04
 
 
 class Lane(NamedTuple):
@@ -33,8 +37,10 @@ class RequestLimits:
     """The limits of one workspace; `rate` is in requests per second."""
 
     def __init__(self, concurrency: int, rate: float) -> None:
-        burst = max(1.0, rate * BURST_SECONDS)
-        self._limiter = AsyncLimiter(burst, burst / rate)
+        # Of a low rate, 0.3 is less than one request: its second is stretched a little instead.
+        pace = min(rate, max(math.floor(rate * MOST), 1) / (1 + BUNCHED_SECONDS))
+        burst = max(1.0, pace * BURST_SECONDS)
+        self._limiter = AsyncLimiter(burst, burst / pace)
         self._in_flight = asyncio.Semaphore(concurrency)
         self._waiting = 0
         self._nobody_waits = asyncio.Event()

@@ -1,6 +1,7 @@
 """When the next request may go: the rate, the places in flight, asked-for waits, and who goes first."""
 
 import asyncio
+import math
 from collections.abc import Callable
 
 import pytest
@@ -50,6 +51,29 @@ async def test_a_rate_below_one_per_second_lets_one_go_at_a_time() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05), limits.turn(FOREGROUND):
             pass
+
+
+@pytest.mark.parametrize("rate", [0.5, 1, 1.5, 2, 3, 3.3, 5, 9])
+async def test_a_low_rate_too_leaves_room_for_what_the_network_bunches(
+    rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One request more than a second may see takes longer than it by 40 ms, of the clock given here."""
+    now = 1000.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+    limits = RequestLimits(concurrency=1, rate=rate)
+    went: list[float] = []
+
+    async def go_on() -> None:
+        for _ in range(12):
+            async with limits.turn(FOREGROUND):
+                went.append(now)
+
+    going = asyncio.create_task(go_on())
+    while not going.done():
+        await everyone_has_asked()
+        now += 0.001
+    allowed = max(math.floor(rate * 1.3), 1)
+    assert min(later - went[i] for i, later in enumerate(went[allowed:])) >= 1.0399
 
 
 async def test_no_more_are_in_flight_than_allowed() -> None:
