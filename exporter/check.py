@@ -16,6 +16,9 @@ from exporter.workspace.errors import WorkspaceError
 
 Say = Callable[[str], None]
 
+# Somebody sits and waits: a workspace that can't be reached is told of sooner than a poll would give it up.
+FIRST_ANSWER_SECONDS = 10.0
+
 
 async def check(invocation: Invocation, say: Say, note_secret: Callable[[str], None]) -> bool:
     """Say what would be exported, line by line; whether all is well. Raises WebConfigError."""
@@ -48,18 +51,18 @@ async def _check_workspace(
 ) -> bool:
     instruments = WorkspaceInstruments(Instruments(), access.name, settings.poll.interval)
     try:
-        async with (
-            WorkspaceClient(access, settings.api, instruments, note_secret) as client,
-            in_time(max(settings.poll.interval, 2 * settings.api.timeout)) as lane,
-        ):
-            names = await client.list_job_names(lane)
-            active = Counter(
-                [
-                    job_label(run)
-                    async for page in client.list_runs(lane, active_only="true")
-                    for run in page.runs
-                ]
-            )
+        async with WorkspaceClient(access, settings.api, instruments, note_secret) as client:
+            async with in_time(min(settings.api.timeout, FIRST_ANSWER_SECONDS)) as lane:
+                await client.hear_the_time(lane)
+            async with in_time(max(settings.poll.interval, 2 * settings.api.timeout)) as lane:
+                names = await client.list_job_names(lane)
+                active = Counter(
+                    [
+                        job_label(run)
+                        async for page in client.list_runs(lane, active_only="true")
+                        for run in page.runs
+                    ]
+                )
     except WorkspaceError as error:
         say(f"workspace {access.name}: {error}")
         return False

@@ -183,7 +183,7 @@ class WorkspaceClient:
 
         def note(state: RetryCallState) -> None:
             self._instruments.request_repeated(endpoint)
-            _log.debug(
+            _log.info(
                 "request will be repeated",
                 workspace=self.workspace,
                 endpoint=endpoint,

@@ -96,6 +96,29 @@ async def test_check_tells_a_login_that_is_refused(server: SimulatorServer, laun
     assert "dapi-mistyped" not in check.output + check.log
 
 
+async def test_check_does_not_wait_as_long_as_a_poll_for_a_workspace_that_is_away(
+    server: SimulatorServer, launch: Launcher
+) -> None:
+    """A request may take ten minutes, and nothing is ever answered: it ends by itself all the same."""
+    server.faults.add(Fault(damage="hang"))
+    check = launch.spawn("check", "--api.timeout=10m", env=access(server))
+    assert await check.exit_code() == 1
+    assert "the workspace answers too slowly" in check.output
+
+
+async def test_a_workspace_that_never_answers_well_is_told_of_before_the_poll_is_given_up(
+    server: SimulatorServer, launch: Launcher
+) -> None:
+    """At the usual log level, with the cause: a first poll may go on for an hour."""
+    server.faults.add(Fault(error(500, "INTERNAL_ERROR", "oops")))
+    exporter = launch.spawn("--poll.interval=1h", env=access(server))
+
+    async def told() -> bool:
+        return "request will be repeated" in exporter.log and "INTERNAL_ERROR: oops" in exporter.log
+
+    await wait_for(told, "the log tells of it")
+
+
 async def test_the_demo_serves_runs(launch: Launcher) -> None:
     """`--demo` needs no account, and serves a whole workspace's runs by its first poll."""
     exporter = await launch.spawn("--demo", "--api.rate=1000", env={}).listening()
