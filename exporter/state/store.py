@@ -25,6 +25,9 @@ from exporter.state.schema import check_or_create, refuse_stump
 KEPT_MS = 70 * 24 * 3600 * 1000
 # To find what is too old takes a look at every settled run; an index for that would cost each run more.
 FORGET_EVERY_MS = 3600 * 1000
+# The totals of a label set are about 1.3 kB. A page of 4 kB, the default, holds a part of them and sends the
+# rest to a page of its own; here several share one. A file keeps the size it was made with.
+PAGE_BYTES = 8 * 1024
 # Pages of the file kept in memory: the totals of some thousand jobs are read and written again and again.
 CACHE_KIB = 8 * 1024
 
@@ -124,6 +127,7 @@ class StateStore:
     def _open(self) -> None:
         # Held for the whole life, so a second exporter on this file is told so instead of counting twice.
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._db.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
