@@ -52,7 +52,14 @@ def _whole(family: Family) -> int:
 
 
 def totals_series(totals: Totals) -> int:
-    """The series of one label set. Called for each that a commit changes: it loops over no slots."""
+    """The series of one label set, counted when they are first asked for: then it changes no more."""
+    if totals.series is None:
+        totals.series = _count_series(totals)
+    return totals.series
+
+
+def _count_series(totals: Totals) -> int:
+    # Called for each label set that a commit changes: it loops over no slots.
     row = totals.row
     data = row.tobytes()
     count = len(totals.terminations)

@@ -97,7 +97,7 @@ _NO_EXEMPLARS = array("q", bytes(8 * _EXEMPLARS_LENGTH))
 class Totals:
     """What one label set has counted. Never changed once it is in the tracker: changes go to a copy."""
 
-    __slots__ = ("exemplars", "row", "terminations")
+    __slots__ = ("exemplars", "row", "series", "terminations")
 
     def __init__(
         self,
@@ -108,6 +108,8 @@ class Totals:
         self.row = _EMPTY_ROW[:] if row is None else row
         self.terminations = {} if terminations is None else terminations
         self.exemplars = exemplars[:]
+        # How many series it makes; None until somebody has counted them.
+        self.series: int | None = None
 
     def copy(self) -> "Totals":
         """An equal one that may be changed."""
