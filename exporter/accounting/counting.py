@@ -5,9 +5,11 @@ Source of each meaning: the table in `families.py` and the README's "How it coun
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from itertools import groupby
+from operator import attrgetter
 
 from exporter.accounting import durations, outcomes
-from exporter.accounting.labels import target_of
+from exporter.accounting.labels import NO_TARGET
 from exporter.accounting.totals import COUNTERS, EXEMPLAR_LENGTH, HISTOGRAMS, SEEDED, PhaseHistograms, Totals
 from exporter.families import (
     REPAIRS,
@@ -38,7 +40,6 @@ _TASK_PHASES = PhaseHistograms.of(
 )
 _RUN_EXEMPLARS = _RUN_DURATION.exemplars or 0
 _TASK_EXEMPLARS = HISTOGRAMS[TASK_EXECUTION.name].exemplars or 0
-_NO_TOTALS = Totals()
 _RUNS = COUNTERS[RUNS.name]
 _REPAIRS = COUNTERS[REPAIRS.name]
 _TASK_RUNS = COUNTERS[TASK_RUNS.name]
@@ -74,18 +75,23 @@ def count_repair(totals: Totals, repair: HistoryItem) -> None:
 
 def count_tasks(totals_of: Callable[[str], Totals], tasks: Iterable[Task]) -> None:
     """Add finished task attempts, each to the totals of its own target."""
-    # Most of the time of a first poll goes by here: what is called once a task is written out.
+    for target, together in groupby(tasks, attrgetter("effective_performance_target")):
+        _count_together(totals_of(target or NO_TARGET), together)
+
+
+def _count_together(totals: Totals, tasks: Iterable[Task]) -> None:
+    # Most of the time of a first poll goes by here: what is called once a task is written out. Counts are
+    # floats, sums whole numbers for as long as can be: the interpreter is slow where it has to mix them.
     bounds, setup_at, setup_sum, execution_at, execution_sum, cleanup_at, cleanup_sum = _TASK_PHASES
-    totals, counted_for = _NO_TOTALS, None
+    row, exemplars = totals.row, totals.exemplars
+    setup_ms: float = 0
+    execution_ms: float = 0
+    cleanup_ms: float = 0
     for task in tasks:
-        if totals is _NO_TOTALS or task.effective_performance_target != counted_for:
-            counted_for = task.effective_performance_target
-            totals = totals_of(target_of(task))
-            row, exemplars = totals.row, totals.exemplars
         slot = outcomes.result_slot(task)
-        row[_TASK_RUNS.first + slot] += 1
+        row[_TASK_RUNS.first + slot] += 1.0
         if task.attempt_number:
-            row[_TASK_RETRIES.first] += 1
+            row[_TASK_RETRIES.first] += 1.0
         setup = task.setup_duration or 0
         execution = task.execution_duration or 0
         cleanup = task.cleanup_duration or 0
@@ -93,13 +99,16 @@ def count_tasks(totals_of: Callable[[str], Totals], tasks: Iterable[Task]) -> No
             continue
         if setup < 0 or execution < 0 or cleanup < 0:
             setup, execution, cleanup = max(setup, 0), max(execution, 0), max(cleanup, 0)
-        row[setup_at + bisect_left(bounds, setup)] += 1
+        row[setup_at + bisect_left(bounds, setup)] += 1.0
         bucket = bisect_left(bounds, execution)
-        row[execution_at + bucket] += 1
-        row[cleanup_at + bisect_left(bounds, cleanup)] += 1
-        row[setup_sum] += setup
-        row[execution_sum] += execution
-        row[cleanup_sum] += cleanup
+        row[execution_at + bucket] += 1.0
+        row[cleanup_at + bisect_left(bounds, cleanup)] += 1.0
+        setup_ms += setup
+        execution_ms += execution
+        cleanup_ms += cleanup
         at = _TASK_EXEMPLARS + EXEMPLAR_LENGTH * bucket
         if task.run_id is not None and (task.end_time or 0) >= exemplars[at]:
             totals.exemplify(at, int(task.end_time or 0), task.run_id, execution)
+    row[setup_sum] += setup_ms
+    row[execution_sum] += execution_ms
+    row[cleanup_sum] += cleanup_ms

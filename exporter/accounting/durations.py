@@ -59,5 +59,8 @@ def ended_ms(run: Run) -> int:
 
 def attempts(run: Run) -> int:
     """The highest attempt that the run or one of its tasks reached, counted from 1."""
-    numbers = [task.attempt_number for task in run.tasks or () if task.attempt_number]
-    return max(run.attempt_number or 0, *numbers, 0) + 1
+    highest = run.attempt_number or 0
+    for task in run.tasks or ():
+        if (number := task.attempt_number) and number > highest:
+            highest = number
+    return highest + 1

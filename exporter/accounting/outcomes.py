@@ -46,7 +46,8 @@ class Outcome(Protocol):
 
 def is_finished(item: Outcome) -> bool:
     """Whether the API says that it has ended; a word we don't know is finished once it has an end."""
-    state = item.status.state if item.status else None
+    status = item.status
+    state = status.state if status is not None else None
     if state == "TERMINATED":
         return True
     if state in _ACTIVE_STATES:

@@ -118,7 +118,7 @@ class Totals:
     def observe(self, histogram: Histogram, value: float) -> int:
         """Add one observation, in the unit of the histogram's bounds; the number of its bucket."""
         row, bucket = self.row, bisect_left(histogram.bounds, value)
-        row[histogram.first + bucket] += 1
+        row[histogram.first + bucket] += 1.0
         row[histogram.sum] += value
         return bucket
 
@@ -127,18 +127,19 @@ class Totals:
         row = self.row
         bounds, setup, setup_sum, execution, execution_sum, cleanup, cleanup_sum = places
         setup_ms, execution_ms, cleanup_ms = phases
-        row[setup + bisect_left(bounds, setup_ms)] += 1
-        row[execution + bisect_left(bounds, execution_ms)] += 1
-        row[cleanup + bisect_left(bounds, cleanup_ms)] += 1
+        row[setup + bisect_left(bounds, setup_ms)] += 1.0
+        row[execution + bisect_left(bounds, execution_ms)] += 1.0
+        row[cleanup + bisect_left(bounds, cleanup_ms)] += 1.0
         row[setup_sum] += setup_ms
         row[execution_sum] += execution_ms
         row[cleanup_sum] += cleanup_ms
 
     def exemplify(self, at: int, end_ms: int, run_id: int, value: float) -> None:
         """Let a run stand as the exemplar at this place if it ended later than the one that does."""
-        if (end_ms, run_id) > (self.exemplars[at], self.exemplars[at + 1]):
+        exemplars, newest_ms = self.exemplars, self.exemplars[at]
+        if end_ms > newest_ms or (end_ms == newest_ms and run_id > exemplars[at + 1]):
             # Rounded up it is still in the bucket: a bound is whole and belongs to the bucket below.
-            self.exemplars[at : at + EXEMPLAR_LENGTH] = array("q", (end_ms, run_id, ceil(value)))
+            exemplars[at], exemplars[at + 1], exemplars[at + 2] = end_ms, run_id, ceil(value)
 
     def exemplars_of(self, histogram: Histogram) -> "Iterator[tuple[int, int, int]]":
         """Per bucket of a histogram that has exemplars: end, run id, value observed; end 0 for none."""
@@ -148,7 +149,7 @@ class Totals:
 
     def count(self, counter: Counter, slot: int = 0) -> None:
         """Add one to a counter, for the result at `slot` of `RESULTS` where it has results."""
-        self.row[counter.first + slot] += 1
+        self.row[counter.first + slot] += 1.0
 
     def count_termination(self, code: str, kind: str) -> None:
         """Add one finished run that ended with this code and type."""
