@@ -9,7 +9,8 @@ from itertools import groupby
 from operator import attrgetter
 
 from exporter.accounting import durations, outcomes
-from exporter.accounting.labels import NO_TARGET
+from exporter.accounting.labels import NO_TARGET, target_of
+from exporter.accounting.records import LastRun
 from exporter.accounting.totals import COUNTERS, EXEMPLAR_LENGTH, HISTOGRAMS, SEEDED, PhaseHistograms, Totals
 from exporter.families import (
     REPAIRS,
@@ -30,6 +31,7 @@ from exporter.families import (
 from exporter.workspace.models import HistoryItem, Run, Task
 
 _SKIPPED = RESULTS.index("SKIPPED")
+_SUCCESSES = frozenset(RESULTS.index(result) for result in outcomes.SUCCESSES)
 
 _RUN_DURATION = HISTOGRAMS[RUN_DURATION.name]
 _RUN_QUEUE = HISTOGRAMS[RUN_QUEUE.name]
@@ -46,26 +48,39 @@ _TASK_RUNS = COUNTERS[TASK_RUNS.name]
 _TASK_RETRIES = COUNTERS[TASK_RETRIES.name]
 
 
-def executed(run: Run, slot: int) -> bool:
-    """Whether a finished run with this result did anything at all."""
-    return slot != _SKIPPED and (durations.run_duration_ms(run) > 0 or durations.phases(run) is not None)
+def executed(run: Run, slot: int) -> LastRun | None:
+    """What a finished run with this result measured, None where it did nothing at all."""
+    duration_ms = durations.run_duration_ms(run)
+    if slot == _SKIPPED or not (duration_ms > 0 or durations.phases(run) is not None):
+        return None
+    return LastRun(
+        end_ms=durations.ended_ms(run),
+        run_id=run.run_id,
+        target=target_of(run),
+        start_ms=int(max(run.start_time or 0, 0)),
+        duration_ms=duration_ms or None,
+        queue_ms=durations.queue_duration_ms(run),
+        phases=durations.job_phases(run),
+        attempts=durations.attempts(run),
+        success=slot in _SUCCESSES,
+    )
 
 
-def count_run(totals: Totals, run: Run, slot: int, *, executed: bool) -> None:
+def count_run(totals: Totals, run: Run, slot: int, ran: LastRun | None) -> None:
     """Add a finished run with this result, without its tasks."""
     totals.row[SEEDED] = 1
     totals.count(_RUNS, slot)
     totals.count_termination(*outcomes.termination(run))
-    if not executed:
+    if ran is None:
         return
-    if duration_ms := durations.run_duration_ms(run):
-        bucket = totals.observe(_RUN_DURATION, duration_ms)
+    if ran.duration_ms is not None:
+        bucket = totals.observe(_RUN_DURATION, ran.duration_ms)
         at = _RUN_EXEMPLARS + EXEMPLAR_LENGTH * bucket
-        totals.exemplify(at, durations.ended_ms(run), run.run_id, duration_ms)
-    totals.observe(_RUN_QUEUE, durations.queue_duration_ms(run))
-    totals.observe(_RUN_ATTEMPTS, durations.attempts(run))
-    if phases := durations.job_phases(run):
-        totals.observe_phases(_RUN_PHASES, phases)
+        totals.exemplify(at, ran.end_ms, ran.run_id, ran.duration_ms)
+    totals.observe(_RUN_QUEUE, ran.queue_ms)
+    totals.observe(_RUN_ATTEMPTS, ran.attempts)
+    if ran.phases is not None:
+        totals.observe_phases(_RUN_PHASES, ran.phases)
 
 
 def count_repair(totals: Totals, repair: HistoryItem) -> None:

@@ -22,7 +22,6 @@ from exporter.accounting.records import (
     Settled,
 )
 from exporter.accounting.totals import SEEDED, Totals
-from exporter.families import RESULTS
 from exporter.workspace.models import Run, Task
 
 
@@ -151,20 +150,20 @@ class Draft:
         ran = counting.executed(run, slot)
         finished = [task for task in run.tasks or () if outcomes.is_finished(task)]
         if counted:
-            counting.count_run(self._of(label, target_of(run)), run, slot, executed=ran)
+            counting.count_run(self._of(label, target_of(run)), run, slot, ran)
             self._count_tasks(label, finished)
             self._runs_counted += 1
         job = self._job(label, run)
-        if ran:
-            self._note_last_run(label, job, run, slot)
+        if ran is not None:
+            self._note_last_run(label, job, ran)
         self.settled[run.run_id] = Settled(end_ms, _task_run_ids(finished))
         self._newly_settled += 1
 
     def _settle_repair(self, run: Run, record: Settled) -> None:
         self._news.add(run.run_id)
         label, slot, end_ms = self._label(run), outcomes.result_slot(run), durations.ended_ms(run)
-        if counting.executed(run, slot):
-            self._note_last_run(label, self._job(label, run), run, slot)
+        if (ran := counting.executed(run, slot)) is not None:
+            self._note_last_run(label, self._job(label, run), ran)
         for item in run.repair_history or ():
             item_end_ms = int(item.end_time or 0)
             if item.type == "REPAIR" and item_end_ms > record.end_ms and outcomes.is_finished(item):
@@ -183,27 +182,15 @@ class Draft:
         if self._books.collect_tasks:
             counting.count_tasks(lambda target: self._of(label, target), tasks)
 
-    def _note_last_run(self, label: str, job: Job, run: Run, slot: int) -> None:
+    def _note_last_run(self, label: str, job: Job, run: LastRun) -> None:
         """A run that executed is the job's last one if none ended later."""
-        end_ms = durations.ended_ms(run)
         last, last_success = job.last_run, job.last_success
-        target, success = target_of(run), RESULTS[slot] in outcomes.SUCCESSES
-        if last is None or (end_ms, run.run_id) > (last.end_ms, last.run_id):
-            last = LastRun(
-                end_ms=end_ms,
-                run_id=run.run_id,
-                target=target,
-                start_ms=int(max(run.start_time or 0, 0)),
-                duration_ms=durations.run_duration_ms(run) or None,
-                queue_ms=durations.queue_duration_ms(run),
-                phases=durations.job_phases(run),
-                attempts=durations.attempts(run),
-                success=success,
-            )
-        if success and (
-            last_success is None or (end_ms, run.run_id) > (last_success.end_ms, last_success.run_id)
+        if last is None or (run.end_ms, run.run_id) > (last.end_ms, last.run_id):
+            last = run
+        if run.success and (
+            last_success is None or (run.end_ms, run.run_id) > (last_success.end_ms, last_success.run_id)
         ):
-            last_success = LastSuccess(end_ms, run.run_id, target)
+            last_success = LastSuccess(run.end_ms, run.run_id, run.target)
         if last is not job.last_run or last_success is not job.last_success:
             self.jobs[label] = Job(last.target, job.name, job.named_by_list, last, last_success)
 

@@ -33,7 +33,10 @@ class ActiveRun(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class LastRun(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A job's last finished run that executed; `duration_ms` and `phases` are None where not reported."""
+    """A finished run that executed, as it is remembered of a job's last one.
+
+    `duration_ms` and `phases` are None where not reported.
+    """
 
     end_ms: int
     run_id: int
