@@ -15,8 +15,9 @@ from exporter.polling.ledger import Advance, Ledger
 from exporter.polling.reading import Read, Reader, in_time, side_by_side
 from exporter.workspace.limits import Lane
 
-# After so many pages (25 runs each) a slice is committed as far as it is read, and goes on shorter.
-PAGES_PER_COMMIT = 4
+# After so many runs and task attempts, which are what takes up memory, a slice is committed as far as it is
+# read, and goes on shorter. The more are committed together, the fewer totals are written more than once.
+ITEMS_PER_COMMIT = 1_500
 
 Slice = tuple[int, int]
 
@@ -57,7 +58,8 @@ class Lookback:
             left = rest
 
     async def _list_some(self, part: Slice, lane: Lane) -> tuple[Read, Slice | None]:
-        """Up to so many pages of a slice, and the slice that they leave to be read."""
+        """What of a slice is to be committed together, and the slice that it leaves to be read."""
+        loop, half_time = asyncio.get_running_loop(), lane.deadline - self._deadline / 2
         from_ms, to_ms = part
         read = Read.nothing()
         pages = self._reader.client.list_runs(
@@ -67,7 +69,7 @@ class Lookback:
             start_time_from=from_ms,
             start_time_to=to_ms,
         )
-        oldest_ms, newest_first, count = float(to_ms), True, 0
+        oldest_ms, newest_first, items = float(to_ms), True, 0
         async with aclosing(pages):
             async for page in pages:
                 self._reader.sort(page, read)
@@ -75,9 +77,11 @@ class Lookback:
                     start_ms = run.start_time or 0
                     newest_first = newest_first and from_ms <= start_ms <= oldest_ms
                     oldest_ms = start_ms
-                count += 1
+                    items += 1 + len(run.tasks or ())
+                # The other half is for what the list leaves to `runs/get`.
+                enough = items >= ITEMS_PER_COMMIT or loop.time() > half_time
                 # Only a list in its documented order says that nothing newer is still to come.
-                if count >= PAGES_PER_COMMIT and newest_first and oldest_ms < to_ms and page.next_page_token:
+                if enough and newest_first and oldest_ms < to_ms and page.next_page_token:
                     return read, (from_ms, int(oldest_ms))
         return read, None
 
