@@ -177,6 +177,21 @@ class WorkspaceClient:
         self, endpoint: str, query: Mapping[str, str], lane: Lane, decode: Callable[[bytes], T]
     ) -> T:
         """A decoded answer, after however many attempts fit before the lane's deadline."""
+        # Nearly every request succeeds at once; one that does costs no more than itself.
+        try:
+            return await self._attempt(endpoint, query, lane, decode)
+        except TryAgain as fault:
+            failed = [fault]
+
+        async def attempt() -> T:
+            if failed:
+                raise failed.pop()
+            return await self._attempt(endpoint, query, lane, decode)
+
+        return await self._retrying(endpoint, lane)(attempt)
+
+    def _retrying(self, endpoint: str, lane: Lane) -> AsyncRetrying:
+        """When a request is repeated, and until when."""
 
         def too_late(state: RetryCallState) -> bool:
             return asyncio.get_running_loop().time() + state.upcoming_sleep >= lane.deadline
@@ -192,14 +207,13 @@ class WorkspaceClient:
                 cause=str(_fault(state)),
             )
 
-        retrying = AsyncRetrying(
+        return AsyncRetrying(
             retry=retry_if_exception_type(TryAgain),
             wait=_wait,
             stop=too_late,
             before_sleep=note,
             reraise=True,
         )
-        return await retrying(self._attempt, endpoint, query, lane, decode)
 
     async def _attempt(
         self, endpoint: str, query: Mapping[str, str], lane: Lane, decode: Callable[[bytes], T]
