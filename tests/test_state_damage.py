@@ -18,12 +18,11 @@ from exporter.accounting.totals import COUNTERS, Totals
 from exporter.families import RUNS
 from exporter.state.checksums import COLUMNS, row_checksum
 from exporter.state.errors import StateError
-from exporter.state.store import Remembered, StateStore
+from exporter.state.store import PAGE_BYTES, Remembered, StateStore
 from tests.old_states import make_older
 from tests.test_state import NOTHING, NOW_MS, SOME
 
 RUN_IDS = range(300)
-PAGE = 4096
 PLACES = [
     (table, column) for table, columns in COLUMNS.items() for column in [*columns.split(", "), "checksum"]
 ]
@@ -153,10 +152,10 @@ def test_a_bit_inside_any_value_is_refused(place: Place, table: str, column: str
 @pytest.mark.parametrize("table", COLUMNS)
 def test_a_row_that_is_lost_is_refused(place: Place, table: str) -> None:
     """Its checksum is lost with it, but the tally is not."""
-    (trigger,) = _column(place, f"SELECT sql FROM sqlite_master WHERE name = '{table}_goes'")  # noqa: S608
+    (trigger,) = _column(place, f"SELECT sql FROM sqlite_master WHERE name = '{table}_delete'")  # noqa: S608
     first = f"(SELECT min(checksum) FROM {table})"  # noqa: S608
     place.change(
-        f"DROP TRIGGER {table}_goes",
+        f"DROP TRIGGER {table}_delete",
         f"DELETE FROM {table} WHERE checksum = {first}",  # noqa: S608
         str(trigger),
     )
@@ -174,15 +173,15 @@ def test_a_page_of_before_is_refused_or_says_the_same(tmp_path: Path) -> None:
     place.good, place.said = place.path.read_bytes(), place.read()
     assert len(place.good) == len(before)
     refused = 0
-    for at in range(0, len(before), PAGE):
-        if (old := before[at : at + PAGE]) != place.good[at : at + PAGE]:
-            refused += place.is_refused_or_whole(place.good[:at] + old + place.good[at + PAGE :])
+    for at in range(0, len(before), PAGE_BYTES):
+        if (old := before[at : at + PAGE_BYTES]) != place.good[at : at + PAGE_BYTES]:
+            refused += place.is_refused_or_whole(place.good[:at] + old + place.good[at + PAGE_BYTES :])
     assert refused >= 5
 
 
 def test_a_table_that_somebody_changed_is_refused(place: Place) -> None:
     """A trigger that does other things would write other tallies."""
-    place.change("DROP TRIGGER totals_goes")
+    place.change("DROP TRIGGER totals_delete")
     with pytest.raises(StateError, match="its tables are not those of this exporter"):
         StateStore(place.path)
 

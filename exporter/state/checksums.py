@@ -2,8 +2,8 @@
 
 Each row ends with a checksum of its other values. The table `tally` has, per table, how many rows there are
 and the sum of their checksums, written in the transaction that changes them: so a row that is lost is
-noticed, and a page that is whole but an older one. What is put in is added here; triggers subtract what goes,
-also a row that is replaced (see schema.py).
+noticed, and a page that is whole but an older one. What is put in is added here; triggers subtract what is
+deleted and what a row was before it changed (see schema.py).
 """
 
 import sqlite3
@@ -20,11 +20,21 @@ COLUMNS = {
     "job": "workspace, label, job",
     "totals": "workspace, label, target, row, terminations, last_ms",
 }
+# How many of them, the first ones, are the table's key.
+_KEY_LENGTHS = {"workspace": 1, "settled": 2, "active": 2, "job": 2, "totals": 3}
+
+
+def _upsert(table: str) -> str:
+    # "OR REPLACE" would delete the row and insert another, which costs twice as much.
+    columns = [*COLUMNS[table].split(", "), "checksum"]
+    key, others = columns[: _KEY_LENGTHS[table]], columns[_KEY_LENGTHS[table] :]
+    changes = ", ".join(f"{column} = excluded.{column}" for column in others)
+    places = ", ".join("?" * len(columns))
+    return f"INSERT INTO {table} VALUES ({places}) ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"  # noqa: S608
+
+
 # No word of these statements comes from outside of this file.
-_PUT = {
-    table: f"INSERT OR REPLACE INTO {table} VALUES ({'?, ' * len(columns.split(','))}?)"  # noqa: S608
-    for table, columns in COLUMNS.items()
-}
+_PUT = {table: _upsert(table) for table in COLUMNS}
 _TALLY = {
     table: f"INSERT INTO tally SELECT '{table}', count(*), coalesce(sum(checksum), 0) FROM {table}"  # noqa: S608
     for table in COLUMNS
@@ -45,13 +55,12 @@ def row_checksum(*values: object) -> int:
 
 
 def register(db: sqlite3.Connection) -> None:
-    """Let SQL call row_checksum, and triggers see the rows that others replace."""
+    """Let SQL call row_checksum."""
     db.create_function("row_checksum", -1, row_checksum, deterministic=True)
-    db.execute("PRAGMA recursive_triggers = ON")
 
 
 def put(db: sqlite3.Connection, table: str, rows: Iterable[tuple[object, ...]]) -> None:
-    """Insert these rows, in place of those with the same keys."""
+    """Insert these rows, or change those with the same keys to them."""
     checksums = 0
     whole = []
     for row in rows:

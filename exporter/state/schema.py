@@ -37,8 +37,9 @@ _SCHEMA = (
     """CREATE TABLE tally (
     name TEXT NOT NULL PRIMARY KEY, rows INTEGER NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID""",
     *(
-        f"CREATE TRIGGER {table}_goes AFTER DELETE ON {table} BEGIN {_SUBTRACT} WHERE name = '{table}'; END"
+        f"CREATE TRIGGER {table}_{what} AFTER {what} ON {table} BEGIN {_SUBTRACT} WHERE name = '{table}'; END"
         for table in COLUMNS
+        for what in ("delete", "update")
     ),
 )
 # From the version that is the key to the next one.

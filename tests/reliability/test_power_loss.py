@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.state.errors import StateError
-from exporter.state.store import StateStore
+from exporter.state.store import PAGE_BYTES, StateStore
 from tests.polling.lives import folder_in_memory
 from tests.reliability.scene import Scene
 
@@ -137,7 +137,7 @@ def test_a_main_file_cut_anywhere_is_refused(
 ) -> None:
     """Never taken for a smaller or a fresh one; only a log that has all of it may stand in for it."""
     chance = random.Random(7)
-    places = {1, 15, 16, 99, 100, 511, 512, *range(4096, len(history.main), 4096)}
+    places = {1, 15, 16, 99, 100, 511, 512, *range(PAGE_BYTES, len(history.main), PAGE_BYTES)}
     places |= {chance.randrange(1, len(history.main)) for _ in range(20)}
     for place in sorted(places | ({0} if keep_log else set())):
         path = history.leave(tmp_path, history.main[:place], history.wal if keep_log else b"")
@@ -148,7 +148,7 @@ def test_a_main_file_cut_anywhere_is_refused(
 def test_a_main_file_with_overwritten_pages_is_refused_or_whole(history: History, tmp_path: Path) -> None:
     """A page of something else is noticed at the start, unless it held nothing."""
     chance = random.Random(8)
-    for place in range(0, len(history.main), 4096):
-        main = history.main[:place] + chance.randbytes(4096) + history.main[place + 4096 :]
+    for place in range(0, len(history.main), PAGE_BYTES):
+        main = history.main[:place] + chance.randbytes(PAGE_BYTES) + history.main[place + PAGE_BYTES :]
         books = found_or_refused(history.leave(tmp_path, main, b""), "move it away|another program")
         assert books in (None, history.books_after(0)), f"page at {place}"
