@@ -2,7 +2,9 @@
 
 import http.client
 import json
+import mmap
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -12,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PATIENCE_SECONDS = 120.0
+_CLOCKED = str(Path(__file__).with_name("clocked.py"))
 
 
 def cpu_seconds(pid: int) -> float:
@@ -94,8 +97,23 @@ class Exporter:
         return log.stat().st_size / 1e6 if log.exists() else 0.0
 
 
+class WallClock:
+    """A wall clock that an exporter can be given; `path` is its file, see clocked.py."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        """`seconds`: since the epoch."""
+        self.path = path
+        path.write_bytes(struct.pack("<d", seconds))
+        with path.open("r+b") as file:
+            self._shared = mmap.mmap(file.fileno(), 8)
+
+    def set(self, seconds: float) -> None:
+        """What it says from now on."""
+        self._shared[:8] = struct.pack("<d", seconds)
+
+
 @contextmanager
-def exporting(url: str, *flags: str) -> Iterator[Exporter]:
+def exporting(url: str, *flags: str, clock: WallClock | None = None) -> Iterator[Exporter]:
     """An exporter on the simulated workspace at `url`, on a free port and a state file of its own."""
     from exporter.simulator.credentials import DEFAULT_TOKEN  # noqa: PLC0415  not every process needs it
 
@@ -103,7 +121,8 @@ def exporting(url: str, *flags: str) -> Iterator[Exporter]:
     environ |= {"DATABRICKS_HOST": url, "DATABRICKS_TOKEN": DEFAULT_TOKEN}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        command = [sys.executable, "-m", "exporter", "--web.listen-address=127.0.0.1:0", "--log.format=json"]
+        program = ["-m", "exporter"] if clock is None else [_CLOCKED, str(clock.path)]
+        command = [sys.executable, *program, "--web.listen-address=127.0.0.1:0", "--log.format=json"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [*command, f"--state.path={folder}/state.db", *flags],

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A month of a workspace's life in some minutes: does anything grow, leak or go wrong in the end?
 
-The simulated workspace's clock takes a step with each poll of a real exporter process. In every step runs
+The simulated workspace's clock takes a step with each poll of a real exporter process, and the exporter's own
+wall clock with it: only what both say is past is forgotten. In every step runs
 start, end, come and go unseen, are repaired, listed late and deleted; jobs come, fall silent and are dropped
 as idle; sweeps run beside the polls. Afterwards come longer steps, past the 70 days for which settled runs
 are remembered, to show that the state file stops growing. What the exporter must have counted is recounted
@@ -17,9 +18,11 @@ from collections import Counter
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from processes import Exporter, exporting, until, verdict
+from processes import Exporter, WallClock, exporting, until, verdict
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.simulator.runs import Run
@@ -197,8 +200,8 @@ class Day(NamedTuple):
 class Soak:
     """One exporter in one life."""
 
-    def __init__(self, life: Life, steps: Steps, exporter: Exporter) -> None:
-        self.life, self.steps, self.exporter = life, steps, exporter
+    def __init__(self, life: Life, steps: Steps, exporter: Exporter, clock: WallClock) -> None:
+        self.life, self.steps, self.exporter, self.clock = life, steps, exporter, clock
         self.days: list[Day] = []
 
     async def live(self, days: float, step: float) -> None:
@@ -209,6 +212,7 @@ class Soak:
         def move() -> None:
             if self.life.now < end:
                 self.life.step(step)
+                self.clock.set(self.life.now)
 
         self.steps.stepping = move
         while self.life.now < end:
@@ -372,21 +376,27 @@ async def benchmark(days: float, after: float, jobs: int, seed: int) -> bool:
             "--api.rate=100000",
         )
         # While this starts and ends a process, the simulated workspace stands still; nothing minds.
-        with exporting(server.url, *flags) as exporter:
-            await asyncio.to_thread(
-                until, lambda: exporter.get("/-/ready")[0] == 200, "the exporter is ready"
-            )
-            soak = Soak(life, steps, exporter)
-            await soak.live(days, STEP)
-            settled_in = int(len(soak.days) * SETTLED_IN)
-            life.eventful = False
-            exact = check(life, await soak.calm())
-            if after:
-                await soak.live(after, LATER_STEP)
-                exact += check(life, await soak.calm())
-            await soak.note()
-            print(report(soak, settled_in, exact))
+        with TemporaryDirectory() as folder:
+            clock = WallClock(Path(folder) / "clock", life.now)
+            with exporting(server.url, *flags, clock=clock) as exporter:
+                exact = await soaked(Soak(life, steps, exporter, clock), days, after)
     return not exact
+
+
+async def soaked(soak: Soak, days: float, after: float) -> list[str]:
+    """Live through it all and say what that took; what is not exact in the end."""
+    exporter, life = soak.exporter, soak.life
+    await asyncio.to_thread(until, lambda: exporter.get("/-/ready")[0] == 200, "the exporter is ready")
+    await soak.live(days, STEP)
+    settled_in = int(len(soak.days) * SETTLED_IN)
+    life.eventful = False
+    exact = check(life, await soak.calm())
+    if after:
+        await soak.live(after, LATER_STEP)
+        exact += check(life, await soak.calm())
+    await soak.note()
+    print(report(soak, settled_in, exact))
+    return exact
 
 
 def main() -> int:
