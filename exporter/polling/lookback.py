@@ -5,7 +5,9 @@ not the ones before, because what is still to be read is part of the state.
 """
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import aclosing
+from math import inf
 
 import msgspec
 
@@ -14,10 +16,14 @@ from exporter.accounting.records import Progress
 from exporter.polling.ledger import Advance, Ledger
 from exporter.polling.reading import Read, Reader, in_time, side_by_side
 from exporter.workspace.limits import Lane
+from exporter.workspace.models import Run
 
 # After so many runs and task attempts, which are what takes up memory, a slice is committed as far as it is
 # read, and goes on shorter. The more are committed together, the fewer totals are written more than once.
 ITEMS_PER_COMMIT = 1_500
+# After so many runs that the list gave in part it is asked whether there is time for more of them: each takes
+# up to ten requests, and all slices share the rate.
+FETCHED_TOGETHER = 4
 
 Slice = tuple[int, int]
 
@@ -49,7 +55,7 @@ class Lookback:
         while left is not None:
             async with in_time(self._deadline) as lane:
                 listed, rest = await self._list_some(left, lane)
-                read = await self._reader.detailed(listed.finished, lane)
+                read, rest = await self._detail_some(listed, left, rest, lane)
             await self._ledger.record(
                 Observation(read.finished.values(), (listed.active | read.active).values()),
                 self._reader.client.server_ms(asyncio.get_running_loop().time()),
@@ -59,7 +65,6 @@ class Lookback:
 
     async def _list_some(self, part: Slice, lane: Lane) -> tuple[Read, Slice | None]:
         """What of a slice is to be committed together, and the slice that it leaves to be read."""
-        loop, half_time = asyncio.get_running_loop(), lane.deadline - self._deadline / 2
         from_ms, to_ms = part
         read = Read.nothing()
         pages = self._reader.client.list_runs(
@@ -79,11 +84,50 @@ class Lookback:
                     oldest_ms = start_ms
                     items += 1 + len(run.tasks or ())
                 # The other half is for what the list leaves to `runs/get`.
-                enough = items >= ITEMS_PER_COMMIT or loop.time() > half_time
+                enough = items >= ITEMS_PER_COMMIT or self._half_time_is_over(lane)
                 # Only a list in its documented order says that nothing newer is still to come.
                 if enough and newest_first and oldest_ms < to_ms and page.next_page_token:
                     return read, (from_ms, int(oldest_ms))
         return read, None
+
+    async def _detail_some(
+        self, listed: Read, part: Slice, rest: Slice | None, lane: Lane
+    ) -> tuple[Read, Slice | None]:
+        """What was listed, with details, newest first, for as long as there is time; and what that leaves."""
+        read = Read.nothing()
+        portions = _portions(listed.finished.values(), part)
+        for number, portion in enumerate(portions, 1):
+            details = await self._reader.detailed({run.run_id: run for run in portion}, lane)
+            read.finished.update(details.finished)
+            read.active.update(details.active)
+            oldest_ms = int(portion[-1].start_time or 0)
+            shorter = part[0] <= oldest_ms < part[1]
+            if shorter and number < len(portions) and self._half_time_is_over(lane):
+                return read, (part[0], oldest_ms)
+        return read, rest
+
+    def _half_time_is_over(self, lane: Lane) -> bool:
+        return asyncio.get_running_loop().time() > lane.deadline - self._deadline / 2
+
+
+def _portions(runs: Iterable[Run], part: Slice) -> list[list[Run]]:
+    """Runs, newest first, with a few in each portion that the list gave in part."""
+    from_ms, to_ms = part
+
+    def start_ms(run: Run) -> float:
+        # One that is listed where it does not belong is no end of a slice: it goes first.
+        started_ms = run.start_time or 0
+        return started_ms if from_ms <= started_ms <= to_ms else inf
+
+    portions: list[list[Run]] = []
+    in_part = 0
+    for run in sorted(runs, key=start_ms, reverse=True):
+        if not portions or (run.has_more and in_part == FETCHED_TOGETHER):
+            portions.append([])
+            in_part = 0
+        portions[-1].append(run)
+        in_part += bool(run.has_more)
+    return portions
 
 
 def _replacing(done: Slice, rest: Slice | None) -> Advance:

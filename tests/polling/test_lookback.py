@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.families import RUNS
+from exporter.families import RUNS, TASK_RUNS
 from exporter.polling import lookback
 from exporter.simulator.faults import Fault, error
 from tests.polling.world import BEGIN, World
@@ -39,3 +39,16 @@ def test_slice_is_committed_once_enough_of_it_is_read(world: World, monkeypatch:
     world.server.faults.add(Fault(error(403, "PERMISSION_DENIED", "no"), endpoint="runs/list", skip=1 + 5))
     assert world.poll() is not None
     assert world.counts(RUNS).total() == 3 * PAGE
+
+
+def test_slice_of_many_large_runs_is_committed_in_parts(tmp_path: Path) -> None:
+    """However long the details of a page take: those that there was time for are kept."""
+    world = World(tmp_path, at_once=1, patience=1.0)
+    job = world.workspace.add_job("nightly")
+    for number in range(PAGE):
+        world.workspace.finished_run(job, start=BEGIN - 3600 - 60 * number, duration=30, tasks=101)
+    world.server.faults.add(Fault(endpoint="runs/get", delay=0.1))
+    assert world.poll() is None
+    assert world.counts(RUNS).total() == PAGE
+    assert world.counts(TASK_RUNS).total() == PAGE * 101
+    world.close()
