@@ -12,8 +12,8 @@ from types import FrameType
 
 def run() -> None:
     """The console script."""
-    # An interrupted check has not found that all is well.
-    code = 1 if sys.argv[1:2] == ["check"] else 0
+    # An interrupted check has not found that all is well. It may stand anywhere among the flags.
+    code = 1 if "check" in sys.argv[1:] else 0
 
     def leave(_number: int, _frame: FrameType | None) -> None:
         # No exception: it would surface in whatever module is being loaded.

@@ -54,13 +54,14 @@ async def test_a_signal_while_it_is_being_loaded_ends_it_without_a_traceback(
     assert "Traceback" not in exporter.log
 
 
+@pytest.mark.parametrize("command", [("check",), ("--log.level=debug", "check")])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_an_interrupted_check_is_not_good_and_shows_no_traceback(
-    server: SimulatorServer, launch: Launcher, number: signal.Signals
+    server: SimulatorServer, launch: Launcher, number: signal.Signals, command: tuple[str, ...]
 ) -> None:
     """Ctrl-C ends a check that waits for its workspace with exit code 1, and without Python's inner life."""
     fault = server.faults.add(Fault(damage="hang"))
-    exporter = launch.spawn("check", env=access(server))
+    exporter = launch.spawn(*command, env=access(server))
 
     async def hangs() -> bool:
         return fault.hits >= 1
