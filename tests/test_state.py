@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from array import array
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,22 @@ def test_an_upgrade_that_fails_changes_nothing(tmp_path: Path, version: int) -> 
     store = StateStore(path)
     assert store.load("w").totals == SOME.totals
     store.close()
+
+
+def test_threads_take_turns(tmp_path: Path) -> None:
+    """Workspaces share the file, each with a thread of its own: no transaction gets into another."""
+    store = StateStore(tmp_path / "state.db")
+
+    def commit(name: str) -> int:
+        for number in range(100):
+            settled = {number * 20 + one: Settled(one, array("q")) for one in range(20)}
+            store.commit(name, NOTHING._replace(settled=settled), NOW_MS)
+        return store.load(name).settled_runs
+
+    with ThreadPoolExecutor() as threads:
+        assert list(threads.map(commit, ("w", "other"))) == [2000, 2000]
+    store.close()
+    StateStore(tmp_path / "state.db").close()
 
 
 def test_workspaces_do_not_mix(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 What must stay true: a commit holds the settled runs, the totals they changed, the active runs and how far
 the workspace has been read, all or nothing; a file that can't be trusted is refused with the way out, never
-replaced; every row that is written has its checksum and is in the tally of its table. Every call blocks: the
-caller keeps it off the event loop, one call at a time.
+replaced; every row that is written has its checksum and is in the tally of its table. Every call blocks, for
+those of other threads too: a transaction is the connection's, and nobody may end or share another's.
 """
 
 import sqlite3
+import threading
 from array import array
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -55,6 +56,7 @@ class StateStore:
 
     def __init__(self, path: Path | None) -> None:
         self._path = "(in memory)" if path is None else str(path)
+        self._one_at_a_time = threading.Lock()
         self._workspaces: dict[str, int] = {}
         # Per workspace: what was settled before this time has been forgotten.
         self._forgotten_ms: dict[int, int] = {}
@@ -74,7 +76,7 @@ class StateStore:
 
     def load(self, name: str) -> Remembered:
         """What is remembered of the workspace called `name`; nothing of one that is new."""
-        with explained(self._path):
+        with self._one_at_a_time, explained(self._path):
             try:
                 return self._load(self._workspace(name))
             except TypeError as error:
@@ -82,7 +84,7 @@ class StateStore:
 
     def settled(self, name: str, run_ids: Collection[int]) -> dict[int, Settled]:
         """The records of those of these runs that have been settled."""
-        with explained(self._path):
+        with self._one_at_a_time, explained(self._path):
             workspace = self._workspace(name)
             # One row for all: sqlite3 gives up the interpreter at every row, and a busy loop takes it.
             (found,) = self._db.execute(
@@ -105,7 +107,7 @@ class StateStore:
         `now_ms` is kept with what is settled; what is forgotten, once an hour, is old by `surely_ms`, where
         that is given.
         """
-        with explained(self._path):
+        with self._one_at_a_time, explained(self._path):
             workspace = self._workspace(name)
             before_ms = (now_ms if surely_ms is None else surely_ms) - KEPT_MS
             forgets = abs(before_ms - self._forgotten_ms.get(workspace, 0)) >= FORGET_EVERY_MS
