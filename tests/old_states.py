@@ -1,28 +1,13 @@
 """State files of earlier schemas, made from one of today's."""
 
+import re
 import sqlite3
 from pathlib import Path
 
 from exporter.state.checksums import COLUMNS
 
-_SCHEMA_2 = """
-CREATE TABLE workspace (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, progress BLOB);
-CREATE TABLE settled (
-    workspace INTEGER NOT NULL, run_id INTEGER NOT NULL, end_ms INTEGER NOT NULL,
-    settled_ms INTEGER NOT NULL, task_run_ids BLOB NOT NULL,
-    PRIMARY KEY (workspace, run_id)) WITHOUT ROWID;
-CREATE INDEX settled_by_time ON settled (workspace, settled_ms);
-CREATE TABLE active (
-    workspace INTEGER NOT NULL, run_id INTEGER NOT NULL, run BLOB NOT NULL,
-    PRIMARY KEY (workspace, run_id)) WITHOUT ROWID;
-CREATE TABLE job (
-    workspace INTEGER NOT NULL, label TEXT NOT NULL, job BLOB NOT NULL,
-    PRIMARY KEY (workspace, label)) WITHOUT ROWID;
-CREATE TABLE totals (
-    workspace INTEGER NOT NULL, label TEXT NOT NULL, target TEXT NOT NULL,
-    row BLOB NOT NULL, terminations BLOB NOT NULL, last_ms INTEGER NOT NULL,
-    PRIMARY KEY (workspace, label, target)) WITHOUT ROWID;
-"""
+_SCRIPT_2 = (Path(__file__).parent / "reliability" / "state_v2.sql").read_text()
+_SCHEMA_2 = "".join(re.findall(r"^CREATE .*?;$", _SCRIPT_2, re.MULTILINE | re.DOTALL))
 
 
 def make_older(path: Path, version: int) -> None:
