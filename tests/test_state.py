@@ -151,6 +151,19 @@ def test_threads_take_turns(tmp_path: Path) -> None:
     StateStore(tmp_path / "state.db").close()
 
 
+def test_a_file_is_free_as_soon_as_it_is_closed(tmp_path: Path) -> None:
+    """Also when another thread is in the middle of reading it: it finishes first, and nothing crashes."""
+    store = StateStore(tmp_path / "state.db")
+    store.commit("w", SOME, NOW_MS)
+    with ThreadPoolExecutor() as threads:
+        reading = threads.submit(store.settled, "w", range(300_000))
+        while not store._one_at_a_time.locked():
+            assert not reading.done()
+        store.close()
+        StateStore(tmp_path / "state.db").close()
+        assert reading.result().keys() == SOME.settled.keys()
+
+
 def test_workspaces_do_not_mix(tmp_path: Path) -> None:
     """Two workspaces in one file know nothing of each other."""
     store = StateStore(tmp_path / "state.db")

@@ -123,8 +123,9 @@ class StateStore:
         return forgotten
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file and release it."""
-        self._db.close()
+        """Fold the write-ahead log into the file and release it, once whoever is at it has finished."""
+        with self._one_at_a_time:
+            self._db.close()
 
     def _open(self) -> None:
         # Held for the whole life, so a second exporter on this file is told so instead of counting twice.
