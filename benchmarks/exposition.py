@@ -2,7 +2,7 @@
 """What an exposition costs: the exporter beside prometheus-client, Go's client_golang and Prometheus itself.
 
 The same jobs, families, labels, buckets and values in each, every one in a process of its own, measured in
-turns: a poll that changed some label sets, the scrape after it, scrapes of ready bytes, the same bytes copied
+turns: a poll that changed some series, the scrape after it, scrapes of ready bytes, the same bytes copied
 through a loopback socket and nothing else, both renderings of prometheus-client, a gzip scrape of
 client_golang, and what a real Prometheus spends to ingest the exporter's answer. Before that the samples of
 all are compared, at the smallest size. CPU is of whole processes, all threads; only ratios count.
@@ -38,7 +38,7 @@ class _Bench:
 
     def __init__(self, stack: ExitStack, folder: Path, series: int, seed: int, go: Path | None) -> None:
         self.figures = Figures()
-        self.many = workload.label_sets(series)
+        self.many = workload.series_keys(series)
         self.series = self.many * workload.SERIES_PER_JOB
         self.is_small = self.series <= SMALL_SERIES
         self.prometheus: Prometheus | None = None
@@ -53,7 +53,7 @@ class _Bench:
         self.python.hear()
         self.exporter = Server(exporter, exporter.hear()["address"])
         self.figures.add("filled", peak_mb(exporter.pid))
-        self.figures.add("label sets", self.many)
+        self.figures.add("series keys", self.many)
         self.figures.add("series", self.series)
 
     def first_render(self) -> None:
@@ -219,7 +219,7 @@ def main() -> None:
     )
     add = parser.add_argument
     add("--series", type=_list(int), default=[10_000, 100_000, 1_000_000], help="sizes, commas between")
-    add("--changed", type=_list(float), default=[0.1, 1, 10, 100], help="per cent of label sets, likewise")
+    add("--changed", type=_list(float), default=[0.1, 1, 10, 100], help="per cent of series keys, likewise")
     add("--rounds", type=int, default=3)
     add("--without", type=_list(_peer), default=[], help="go, prometheus or both")
     add("--seed", type=int, default=1)

@@ -124,25 +124,25 @@ def read_with_client(url: str, start_time_from: int) -> None:
 
     from pydantic import SecretStr  # noqa: PLC0415
 
-    from exporter.instruments import Instruments, WorkspaceInstruments  # noqa: PLC0415
+    from exporter.config import ApiSettings, PersonalToken, WorkspaceAccess  # noqa: PLC0415
+    from exporter.databricks.client import WorkspaceClient  # noqa: PLC0415
+    from exporter.databricks.limits import RequestContext  # noqa: PLC0415
+    from exporter.own_metrics import OwnMetrics, WorkspaceMetrics  # noqa: PLC0415
     from exporter.polling.lookback import cut  # noqa: PLC0415
-    from exporter.settings import ApiSettings, PersonalToken, WorkspaceAccess  # noqa: PLC0415
     from exporter.simulator.credentials import DEFAULT_TOKEN  # noqa: PLC0415
-    from exporter.workspace.client import WorkspaceClient  # noqa: PLC0415
-    from exporter.workspace.limits import Lane  # noqa: PLC0415
 
     api = ApiSettings(rate=1e6)
     access = WorkspaceAccess(url, "benchmark", PersonalToken(SecretStr(DEFAULT_TOKEN)))
-    instruments = WorkspaceInstruments(Instruments(), access.name, HOUR_SECONDS)
+    own_metrics = WorkspaceMetrics(OwnMetrics(), access.name, HOUR_SECONDS)
     start_up = cpu_seconds(os.getpid())
 
     async def read() -> set[int]:
-        async with WorkspaceClient(access, api, instruments, str) as client:
-            lane = Lane.within(HOUR_SECONDS)
+        async with WorkspaceClient(access, api, own_metrics, str) as client:
+            context = RequestContext.within(HOUR_SECONDS)
 
             async def read_slice(from_ms: int, to_ms: int) -> set[int]:
                 pages = client.list_runs(
-                    lane,
+                    context,
                     completed_only="true",
                     expand_tasks="true",
                     start_time_from=from_ms,

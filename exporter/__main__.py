@@ -21,7 +21,7 @@ def run() -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
-    from exporter.command import main  # noqa: PLC0415  what takes long, after the signals
+    from exporter.cli import main  # noqa: PLC0415  what takes long, after the signals
 
     sys.exit(main(sys.argv[1:]))
 

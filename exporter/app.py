@@ -15,20 +15,20 @@ from typing import Any
 import structlog
 from pydantic import SecretStr
 
+from exporter.config import Invocation, PersonalToken, WorkspaceAccess
+from exporter.databricks.client import WorkspaceClient
 from exporter.exposition.exposition import Exposition
-from exporter.instruments import Instruments, WorkspaceInstruments
-from exporter.logs import Redactor
-from exporter.polling.ledger import Ledger
-from exporter.polling.names import NameKeeper
+from exporter.logs.setup import Redactor
+from exporter.own_metrics import OwnMetrics, WorkspaceMetrics
+from exporter.polling.job_settings import NameKeeper
 from exporter.polling.poller import Poller
-from exporter.polling.reading import Reader
+from exporter.polling.reader import Reader
+from exporter.polling.recorder import Recorder
 from exporter.polling.series_budget import SeriesBudget
 from exporter.polling.sweep import Sweeper
-from exporter.settings import Invocation, PersonalToken, WorkspaceAccess
+from exporter.server.pages import WebServer, WorkspaceView
+from exporter.server.web_config import WebConfigFile
 from exporter.state.store import StateStore
-from exporter.web import WebServer, WorkspaceView
-from exporter.web_config import WebConfigFile
-from exporter.workspace.client import WorkspaceClient
 
 # What is under way when we are told to stop may go on for so long; then it is cancelled.
 GRACE_SECONDS = 0.5
@@ -48,12 +48,12 @@ async def serve(invocation: Invocation, redactor: Redactor, stop: asyncio.Event)
             path = Path(folder) / "demo.db"
         store = await asyncio.to_thread(StateStore, path)
         stack.callback(store.close)
-        instruments = Instruments()
+        own_metrics = OwnMetrics()
         budget = SeriesBudget(settings.limits.series)
-        app = _App(invocation, redactor, store, Exposition(instruments), instruments, budget)
+        app = _App(invocation, redactor, store, Exposition(own_metrics), own_metrics, budget)
         for access in workspaces:
             await app.add(access, stack, stop)
-        server = WebServer(settings, web_config, app.exposition, instruments, app.views)
+        server = WebServer(settings, web_config, app.exposition, own_metrics, app.views)
         address = await stack.enter_async_context(server.listening())
         _log.info("listening", address=address, path=settings.web.telemetry_path)
         await _run(app.work, stop)
@@ -84,7 +84,7 @@ class _App:
     redactor: Redactor
     store: StateStore
     exposition: Exposition
-    instruments: Instruments
+    own_metrics: OwnMetrics
     budget: SeriesBudget
     views: list[WorkspaceView] = field(default_factory=list)
     work: dict[str, Coroutine[Any, Any, None]] = field(default_factory=dict)
@@ -93,37 +93,37 @@ class _App:
         """Build everything of one workspace; `stack` closes what must be closed."""
         loop = asyncio.get_running_loop()
         settings = self.invocation.settings
-        instruments = WorkspaceInstruments(
-            self.instruments, access.name, settings.poll.interval, redact=self.redactor.text
+        own_metrics = WorkspaceMetrics(
+            self.own_metrics, access.name, settings.poll.interval, redact=self.redactor.text
         )
         client = await stack.enter_async_context(
-            WorkspaceClient(access, settings.api, instruments, self.redactor.add)
+            WorkspaceClient(access, settings.api, own_metrics, self.redactor.add)
         )
-        ledger = Ledger(
+        recorder = Recorder(
             await asyncio.to_thread(self.store.load, access.name),
             self.store,
             self.exposition,
-            instruments,
+            own_metrics,
             self.budget,
             settings,
         )
         # Totals of thousands of jobs stay; looking through them for cycles would hold up the loop.
         gc.freeze()
-        await ledger.publish_restored()
+        await recorder.publish_restored()
         started = loop.time()
-        reader = Reader(client, ledger, instruments, settings.api.concurrency)
-        poller = Poller(reader, ledger, instruments, settings, started)
+        reader = Reader(client, recorder, own_metrics, settings.api.concurrency)
+        poller = Poller(reader, recorder, own_metrics, settings, started)
 
         def last_sign_of_life() -> float:
-            signs = (poller.last_start, client.last_answer, ledger.last_commit, started)
+            signs = (poller.last_start, client.last_answer, recorder.last_commit, started)
             return max(sign for sign in signs if sign is not None)
 
-        self.views.append(WorkspaceView(instruments, poller.first_poll_done.is_set, last_sign_of_life))
+        self.views.append(WorkspaceView(own_metrics, poller.first_poll_done.is_set, last_sign_of_life))
         self.work[f"poll {access.name}"] = poller.run(stop)
-        self.work[f"sweep {access.name}"] = Sweeper(reader, ledger, settings).run(
+        self.work[f"sweep {access.name}"] = Sweeper(reader, recorder, settings).run(
             poller.first_poll_done, stop
         )
-        self.work[f"names {access.name}"] = NameKeeper(client, ledger).run(stop)
+        self.work[f"names {access.name}"] = NameKeeper(client, recorder).run(stop)
 
 
 async def _run(work: Mapping[str, Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:

@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from exporter.accounting.labels import job_label
 from exporter.app import accessible
-from exporter.instruments import Instruments, WorkspaceInstruments
-from exporter.polling.reading import in_time
-from exporter.settings import Invocation, Settings, WorkspaceAccess
-from exporter.web_config import load
-from exporter.workspace.client import WorkspaceClient
-from exporter.workspace.errors import WorkspaceError
+from exporter.config import Invocation, Settings, WorkspaceAccess
+from exporter.databricks.client import WorkspaceClient
+from exporter.databricks.errors import WorkspaceError
+from exporter.own_metrics import OwnMetrics, WorkspaceMetrics
+from exporter.polling.reader import in_time
+from exporter.runs.series_keys import job_label
+from exporter.server.web_config import load
 
 Say = Callable[[str], None]
 
@@ -49,17 +49,17 @@ def _check_state_folder(path: Path, say: Say) -> bool:
 async def _check_workspace(
     access: WorkspaceAccess, settings: Settings, say: Say, note_secret: Callable[[str], None]
 ) -> bool:
-    instruments = WorkspaceInstruments(Instruments(), access.name, settings.poll.interval)
+    own_metrics = WorkspaceMetrics(OwnMetrics(), access.name, settings.poll.interval)
     try:
-        async with WorkspaceClient(access, settings.api, instruments, note_secret) as client:
-            async with in_time(min(settings.api.timeout, FIRST_ANSWER_SECONDS)) as lane:
-                await client.hear_the_time(lane)
-            async with in_time(max(settings.poll.interval, 2 * settings.api.timeout)) as lane:
-                names = await client.list_job_names(lane)
+        async with WorkspaceClient(access, settings.api, own_metrics, note_secret) as client:
+            async with in_time(min(settings.api.timeout, FIRST_ANSWER_SECONDS)) as context:
+                await client.probe_clock(context)
+            async with in_time(max(settings.poll.interval, 2 * settings.api.timeout)) as context:
+                names = await client.list_job_names(context)
                 active = Counter(
                     [
                         job_label(run)
-                        async for page in client.list_runs(lane, active_only="true")
+                        async for page in client.list_runs(context, active_only="true")
                         for run in page.runs
                     ]
                 )

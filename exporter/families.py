@@ -9,7 +9,7 @@ from typing import Literal
 
 Kind = Literal["histogram", "counter", "gauge"]
 # What one set of values belongs to: a job at one performance target, a job, or the exporter itself.
-Scope = Literal["label_set", "job", "exporter"]
+Scope = Literal["series_key", "job", "exporter"]
 
 RUN_LABELS = ("workspace", "job_id", "effective_performance_target")
 JOB_LABELS = ("workspace", "job_id")
@@ -51,11 +51,11 @@ class Family:
 def _run_histogram(
     name: str, text: str, buckets: tuple[float, ...] = DURATION_BUCKETS, *, exemplars: bool = False
 ) -> Family:
-    return Family(name, "histogram", text, RUN_LABELS, "label_set", buckets, exemplars)
+    return Family(name, "histogram", text, RUN_LABELS, "series_key", buckets, exemplars)
 
 
 def _run_counter(name: str, text: str, *labels: str) -> Family:
-    return Family(name, "counter", text, (*RUN_LABELS, *labels), "label_set")
+    return Family(name, "counter", text, (*RUN_LABELS, *labels), "series_key")
 
 
 def _last_run(name: str, text: str) -> Family:
@@ -261,7 +261,7 @@ RENDER_DURATION = _own(
 )
 
 # In the order of the body. A family appears in it as soon as it has a series.
-LABEL_SET_FAMILIES = (
+RUN_FAMILIES = (
     RUN_DURATION,
     RUN_QUEUE,
     RUN_SETUP,
@@ -311,4 +311,4 @@ OWN_FAMILIES = (
     SERIES,
     RENDER_DURATION,
 )
-FAMILIES = LABEL_SET_FAMILIES + JOB_FAMILIES + OWN_FAMILIES
+FAMILIES = RUN_FAMILIES + JOB_FAMILIES + OWN_FAMILIES

@@ -6,16 +6,16 @@ Each stands between a `<!-- name -->` and a `<!-- /name -->` line.
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from exporter.config import all_settings
 from exporter.families import (
     FAMILIES,
     JOB_FAMILIES,
     JOB_LABELS,
-    LABEL_SET_FAMILIES,
     OWN_FAMILIES,
+    RUN_FAMILIES,
     RUN_LABELS,
     Family,
 )
-from exporter.settings import all_settings
 
 README = Path(__file__).parent.parent / "README.md"
 SHARED_LABELS = "Each has the labels"
@@ -27,7 +27,7 @@ def metric_table() -> str:
     now = [family for family in JOB_FAMILIES if family.labels != RUN_LABELS]
     return "\n\n".join(
         [
-            _metric_section("Finished runs and task attempts", RUN_LABELS, LABEL_SET_FAMILIES),
+            _metric_section("Finished runs and task attempts", RUN_LABELS, RUN_FAMILIES),
             _metric_section("Each job's last run", RUN_LABELS, last_run),
             _metric_section("What is active now", JOB_LABELS, now),
             _metric_section("The exporter itself", (), OWN_FAMILIES),

@@ -15,19 +15,19 @@ from io import FileIO
 from random import Random
 from typing import Any, TypeVar
 
-from exporter.accounting.durations import Phases
-from exporter.accounting.records import Job, LabelSet, LastRun, LastSuccess
-from exporter.accounting.totals import COUNTERS, HISTOGRAMS, SEEDED, Totals
-from exporter.command import GC_THRESHOLD, SWITCH_SECONDS  # also for the memory of all that it imports
+from exporter.cli import GC_THRESHOLD, SWITCH_SECONDS  # also for the memory of all that it imports
+from exporter.config import Settings
+from exporter.config.addresses import ListenAddress
 from exporter.exposition.blocks import Render
 from exporter.exposition.exposition import Exposition
 from exporter.exposition.render import columns, render_job, render_totals
 from exporter.exposition.snapshot import Format
-from exporter.families import JOB_FAMILIES, LABEL_SET_FAMILIES, RESULTS, TERMINATIONS, Family
-from exporter.instruments import Instruments, WorkspaceInstruments
-from exporter.settings import Settings
-from exporter.settings.addresses import ListenAddress
-from exporter.web import WebServer, WorkspaceView
+from exporter.families import JOB_FAMILIES, RESULTS, RUN_FAMILIES, TERMINATIONS, Family
+from exporter.own_metrics import OwnMetrics, WorkspaceMetrics
+from exporter.runs.durations import Phases
+from exporter.runs.records import Job, LastRun, LastSuccess, SeriesKey
+from exporter.runs.totals import COUNTERS, HISTOGRAMS, SEEDED, Totals
+from exporter.server.pages import WebServer, WorkspaceView
 from peers import workload
 from peers.processes import forget_peak, say
 from peers.workload import WORKSPACE
@@ -42,44 +42,44 @@ class _Exporter:
     def __init__(self, seed: int, many: int) -> None:
         self._seed = seed
         self.start_afresh()
-        self._totals: dict[LabelSet, Totals] = {}
+        self._totals: dict[SeriesKey, Totals] = {}
         self._jobs: dict[str, Job] = {}
-        self._label_sets: list[LabelSet] = []
+        self._series_keys: list[SeriesKey] = []
         self._steps = 0
         for number in range(many):
             job = workload.job(seed, number)
             runs = workload.runs(seed, number, job)
-            self._label_sets.append((job.job_id, job.target))
+            self._series_keys.append((job.job_id, job.target))
             self._settle(job, runs, Totals())
 
     def start_afresh(self) -> None:
         """With nothing rendered yet, as after a restart."""
-        self._instruments = Instruments()
-        self._exposition = Exposition(self._instruments)
+        self._own_metrics = OwnMetrics()
+        self._exposition = Exposition(self._own_metrics)
 
-    def settle_later_runs(self, numbers: Iterable[int]) -> list[LabelSet]:
-        """One more run of each of these jobs; the label sets that it changed."""
+    def settle_later_runs(self, numbers: Iterable[int]) -> list[SeriesKey]:
+        """One more run of each of these jobs; the series keys that it changed."""
         self._steps += 1
         changed = []
         for number in numbers:
             job = workload.job(self._seed, number)
             run = workload.later_run(self._seed, number, job, self._steps)
-            label_set = self._label_sets[number]
-            self._settle(job, [run], self._totals[label_set].copy())
-            changed.append(label_set)
+            series_key = self._series_keys[number]
+            self._settle(job, [run], self._totals[series_key].copy())
+            changed.append(series_key)
         return changed
 
-    def publish(self, changed: list[LabelSet] | None = None) -> None:
-        """Serve these label sets and their jobs as they are now, or all of them."""
-        label_sets = self._label_sets if changed is None else changed
-        totals = {label_set: self._totals[label_set] for label_set in label_sets}
-        jobs = {label: (self._jobs[label], None) for label, _ in label_sets}
+    def publish(self, changed: list[SeriesKey] | None = None) -> None:
+        """Serve these series keys and their jobs as they are now, or all of them."""
+        series_keys = self._series_keys if changed is None else changed
+        totals = {series_key: self._totals[series_key] for series_key in series_keys}
+        jobs = {label: (self._jobs[label], None) for label, _ in series_keys}
         self._exposition.update(WORKSPACE, totals, jobs)
 
     def render(self, form: Format) -> int:
         """Every line of one format, not compressed and not kept; how many bytes they are."""
         rendered = [
-            *zip(*self._rendered(render_totals, self._totals.items(), LABEL_SET_FAMILIES, form), strict=True),
+            *zip(*self._rendered(render_totals, self._totals.items(), RUN_FAMILIES, form), strict=True),
             *zip(*self._rendered(render_job, self._labelled(), JOB_FAMILIES, form), strict=True),
         ]
         return sum(len("".join(lines).encode()) for lines in rendered)
@@ -89,10 +89,10 @@ class _Exporter:
         """The address of the real web server while the context is open."""
         settings = Settings()
         web = settings.web.model_copy(update={"listen_address": ListenAddress("127.0.0.1", 0)})
-        workspace = WorkspaceInstruments(self._instruments, WORKSPACE, settings.poll.interval)
+        workspace = WorkspaceMetrics(self._own_metrics, WORKSPACE, settings.poll.interval)
         view = WorkspaceView(workspace, lambda: True, time.monotonic)
         server = WebServer(
-            settings.model_copy(update={"web": web}), None, self._exposition, self._instruments, [view]
+            settings.model_copy(update={"web": web}), None, self._exposition, self._own_metrics, [view]
         )
         async with server.listening() as address:
             yield address
@@ -209,7 +209,7 @@ async def _serve(seed: int, many: int) -> None:
 async def _obeyed(exporter: _Exporter, chance: Random, many: int) -> bool:
     """Do what standard input says; True when it says to start afresh, False when it ends."""
     ticker = _Ticker()
-    changed: list[LabelSet] | None = None
+    changed: list[SeriesKey] | None = None
     while line := await asyncio.to_thread(sys.stdin.readline):
         command: dict[str, Any] = json.loads(line)
         match command["do"]:

@@ -56,7 +56,7 @@ Cell = Callable[[Figures], str]
 def _rows(percents: Sequence[float]) -> list[tuple[str, Cell | None]]:
     rows: list[tuple[str, Cell | None]] = [
         ("exporter", None),
-        ("label sets", _cell("label sets", digits=0)),
+        ("series keys", _cell("series keys", digits=0)),
         ("series", _cell("series", digits=0)),
         ("first render: CPU", _cell("first render")),
         ("full render, not compressed: CPU, text / OpenMetrics", _cell("render text", "render openmetrics")),

@@ -13,7 +13,7 @@ from random import Random
 from typing import NamedTuple
 
 from exporter import families
-from exporter.families import JOB_FAMILIES, LABEL_SET_FAMILIES, SEEDED_RESULTS, Family
+from exporter.families import JOB_FAMILIES, RUN_FAMILIES, SEEDED_RESULTS, Family
 
 WORKSPACE = "adb-1234567890123456.7.azuredatabricks.net"
 TARGETS = ("STANDARD", "PERFORMANCE_OPTIMIZED", "NONE")
@@ -53,7 +53,7 @@ class Job(NamedTuple):
     typical_ms: tuple[float, float, float]
 
 
-def label_sets(series: int) -> int:
+def series_keys(series: int) -> int:
     """How many jobs make at least so many series."""
     return -(-series // SERIES_PER_JOB)
 
@@ -123,7 +123,7 @@ def observations(history: list[Run]) -> dict[Family, list[float]]:
 
 
 def counts(history: list[Run]) -> dict[tuple[Family, tuple[str, ...]], int]:
-    """What each counter adds, by the labels beside those of the label set; seeded results may add 0."""
+    """What each counter adds, by the labels beside those of the series key; seeded results may add 0."""
     added: dict[tuple[Family, tuple[str, ...]], int] = {
         (families.RUNS, (result,)): 0 for result in SEEDED_RESULTS
     }
@@ -171,7 +171,7 @@ def write_samples(path: Path, seed: int, many: int) -> None:
 
     A histogram's numbers are its observations; a counter or a gauge has one, its value.
     """
-    table = [*LABEL_SET_FAMILIES, *JOB_FAMILIES]
+    table = [*RUN_FAMILIES, *JOB_FAMILIES]
     with path.open("w", encoding="utf-8") as file:
         for family in table:
             name = family.name if family.kind != "counter" else family.openmetrics_name

@@ -1,4 +1,4 @@
-"""Everything of one kind that is exposed, label sets or jobs, rendered and compressed in small groups.
+"""Everything of one kind that is exposed, series keys or jobs, rendered and compressed in small groups.
 
 What must stay true: a change costs the rendering of its group, in the columns that are wanted, and nothing
 else; what was put side by side stays side by side, so those that change together should come together.
@@ -11,7 +11,7 @@ from exporter.exposition.packing import Packer, Piece, Strip
 from exporter.exposition.render import Column
 from exporter.families import Family
 
-# A workspace, a job's label and, of a label set, its target.
+# A workspace, a job's label and, of a series key, its target.
 Key = tuple[str, ...]
 V = TypeVar("V")
 # What is packed waits for so many groups until it is joined: more at once would be memory for nothing.

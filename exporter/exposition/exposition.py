@@ -11,32 +11,32 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from exporter.accounting.records import ActiveGauges, Gone, Job, LabelSet
-from exporter.accounting.totals import Totals
 from exporter.exposition.blocks import Blocks
 from exporter.exposition.packing import Check, Packer, Piece, Strip, checked
 from exporter.exposition.render import Column, columns, heading, render_job, render_totals
 from exporter.exposition.snapshot import EMPTY, Format, Rendering, Snapshot
-from exporter.families import JOB_FAMILIES, LABEL_SET_FAMILIES, Family
-from exporter.instruments import Instruments
+from exporter.families import JOB_FAMILIES, RUN_FAMILIES, Family
+from exporter.own_metrics import OwnMetrics
+from exporter.runs.records import ActiveGauges, Expired, Job, SeriesKey
+from exporter.runs.totals import Totals
 
 # A format is kept ready for so long after it was asked for.
 READY_SECONDS = 600.0
-# A label set has a hundred lines and more, which pack well by themselves; a job has one in each family.
-LABEL_SETS_PER_GROUP = 4
+# A series key has a hundred lines and more, which pack well by themselves; a job has one in each family.
+SERIES_KEYS_PER_GROUP = 4
 JOBS_PER_GROUP = 16
-_NOTHING = Gone()
+_NOTHING = Expired()
 
 
 class Exposition:
     """Owns the rendered lines of all workspaces and the snapshot that is served."""
 
-    def __init__(self, instruments: Instruments, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, own_metrics: OwnMetrics, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock`: seconds that never go back."""
         self.snapshot: Snapshot = EMPTY
-        self._instruments = instruments
+        self._own_metrics = own_metrics
         self._clock = clock
-        self._label_sets = Blocks(render_totals, LABEL_SETS_PER_GROUP)
+        self._series_keys = Blocks(render_totals, SERIES_KEYS_PER_GROUP)
         self._jobs = Blocks(render_job, JOBS_PER_GROUP)
         self._headings: dict[tuple[Family, Format], Piece] = {}
         self._one_at_a_time = threading.Lock()
@@ -47,9 +47,9 @@ class Exposition:
     def update(
         self,
         workspace: str,
-        totals: Mapping[LabelSet, Totals],
+        totals: Mapping[SeriesKey, Totals],
         jobs: Mapping[str, tuple[Job, ActiveGauges | None]],
-        gone: Gone = _NOTHING,
+        expired: Expired = _NOTHING,
     ) -> None:
         """Render what has changed in a workspace, forget what is gone, and serve that from now on."""
 
@@ -59,18 +59,20 @@ class Exposition:
 
         with self._one_at_a_time:
             began = time.perf_counter()
-            self._label_sets.drop((workspace, *label_set) for label_set in gone.label_sets)
-            self._jobs.drop((workspace, label) for label in gone.jobs)
+            self._series_keys.drop((workspace, *series_key) for series_key in expired.series_keys)
+            self._jobs.drop((workspace, label) for label in expired.jobs)
             # Jobs that run often are found side by side: little is rendered again for them.
             # Sorting lets no other thread run: twice by something simple is shorter than once by a pair.
-            label_sets = sorted(sorted(totals), key=lambda label_set: newest_first(label_set[0]))
-            self._label_sets.put({(workspace, *label_set): totals[label_set] for label_set in label_sets})
+            series_keys = sorted(sorted(totals), key=lambda series_key: newest_first(series_key[0]))
+            self._series_keys.put(
+                {(workspace, *series_key): totals[series_key] for series_key in series_keys}
+            )
             self._jobs.put(
                 {(workspace, label): jobs[label] for label in sorted(sorted(jobs), key=newest_first)}
             )
             self._publish()
-            self._instruments.series.set(self.snapshot.series)
-            self._instruments.render_duration.set(time.perf_counter() - began)
+            self._own_metrics.series.set(self.snapshot.series)
+            self._own_metrics.render_duration.set(time.perf_counter() - began)
 
     def ready(self, form: Format) -> Snapshot | None:
         """The newest snapshot if it can be served in this format; it will be kept ready in it."""
@@ -89,7 +91,7 @@ class Exposition:
     def _publish(self) -> None:
         wanted = self._wanted()
         strips = [
-            *self._label_sets.strips(columns(LABEL_SET_FAMILIES, wanted)),
+            *self._series_keys.strips(columns(RUN_FAMILIES, wanted)),
             *self._jobs.strips(columns(JOB_FAMILIES, wanted)),
         ]
         renderings = {form: Rendering.of(self._body(strips, form)) for form in wanted}

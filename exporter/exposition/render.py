@@ -10,11 +10,11 @@ from itertools import accumulate, chain
 from typing import NamedTuple
 
 from exporter import families
-from exporter.accounting.labels import is_one_off
-from exporter.accounting.records import ActiveGauges, Job
-from exporter.accounting.totals import COUNTERS, HISTOGRAMS, SEEDED, SEEDED_SLOTS, Counter, Histogram, Totals
 from exporter.exposition.snapshot import Format
-from exporter.families import JOB_LABELS, LABEL_SET_FAMILIES, RUN_LABELS, Family
+from exporter.families import JOB_LABELS, RUN_FAMILIES, RUN_LABELS, Family
+from exporter.runs.records import ActiveGauges, Job
+from exporter.runs.series_keys import is_one_off
+from exporter.runs.totals import COUNTERS, HISTOGRAMS, SEEDED, SEEDED_SLOTS, Counter, Histogram, Totals
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _ESCAPED = re.compile(r'[\\\n"]')
@@ -51,7 +51,7 @@ def heading(family: Family, form: Format) -> str:
 
 
 def render_totals(key: tuple[str, ...], totals: Totals, wanted: Iterable[Column]) -> list[str]:
-    """The lines of a label set (workspace, label, target) in each of these columns."""
+    """The lines of a series key (workspace, label, target) in each of these columns."""
     labels = label_text(RUN_LABELS, key)
     return [_of_totals(column, labels, totals) for column in wanted]
 
@@ -112,9 +112,7 @@ def _template(column: Column) -> str:
 
 
 _TEMPLATES = {
-    column: _template(column)
-    for column in columns(LABEL_SET_FAMILIES, Format)
-    if column.family.kind == "histogram"
+    column: _template(column) for column in columns(RUN_FAMILIES, Format) if column.family.kind == "histogram"
 }
 
 

@@ -11,12 +11,12 @@ from math import inf
 
 import msgspec
 
-from exporter.accounting.draft import Observation
-from exporter.accounting.records import Progress
-from exporter.polling.ledger import Advance, Ledger
-from exporter.polling.reading import Read, Reader, in_time, side_by_side
-from exporter.workspace.limits import Lane
-from exporter.workspace.models import Run
+from exporter.databricks.limits import RequestContext
+from exporter.databricks.models import Run
+from exporter.polling.reader import Read, Reader, in_time, side_by_side
+from exporter.polling.recorder import Advance, Recorder
+from exporter.runs.change_builder import Observation
+from exporter.runs.records import Progress
 
 # After so many runs and task attempts, which are what takes up memory, a slice is committed as far as it is
 # read, and goes on shorter. The more are committed together, the fewer totals are written more than once.
@@ -37,12 +37,12 @@ def cut(from_ms: int, to_ms: int, parts: int) -> tuple[Slice, ...]:
 
 
 class Lookback:
-    """Reads the slices that the ledger's progress still holds."""
+    """Reads the slices that the recorder's progress still holds."""
 
-    def __init__(self, reader: Reader, ledger: Ledger, at_once: int, deadline: float) -> None:
+    def __init__(self, reader: Reader, recorder: Recorder, at_once: int, deadline: float) -> None:
         """`deadline`: seconds that a slice may take from one commit to the next."""
         self._reader = reader
-        self._ledger = ledger
+        self._recorder = recorder
         self._at_once = at_once
         self._deadline = deadline
 
@@ -53,22 +53,22 @@ class Lookback:
     async def _read_slice(self, whole: Slice) -> None:
         left: Slice | None = whole
         while left is not None:
-            async with in_time(self._deadline) as lane:
-                listed, rest = await self._list_some(left, lane)
-                read, rest = await self._detail_some(listed, left, rest, lane)
-            await self._ledger.record(
+            async with in_time(self._deadline) as context:
+                listed, rest = await self._list_some(left, context)
+                read, rest = await self._detail_some(listed, left, rest, context)
+            await self._recorder.record(
                 Observation(read.finished.values(), (listed.active | read.active).values()),
                 self._reader.client.server_ms(asyncio.get_running_loop().time()),
                 _replacing(left, rest),
             )
             left = rest
 
-    async def _list_some(self, part: Slice, lane: Lane) -> tuple[Read, Slice | None]:
+    async def _list_some(self, part: Slice, context: RequestContext) -> tuple[Read, Slice | None]:
         """What of a slice is to be committed together, and the slice that it leaves to be read."""
         from_ms, to_ms = part
         read = Read.nothing()
         pages = self._reader.client.list_runs(
-            lane,
+            context,
             completed_only="true",
             expand_tasks="true",
             start_time_from=from_ms,
@@ -84,30 +84,30 @@ class Lookback:
                     oldest_ms = start_ms
                     items += 1 + len(run.tasks or ())
                 # The other half is for what the list leaves to `runs/get`.
-                enough = items >= ITEMS_PER_COMMIT or self._half_time_is_over(lane)
+                enough = items >= ITEMS_PER_COMMIT or self._half_time_is_over(context)
                 # Only a list in its documented order says that nothing newer is still to come.
                 if enough and newest_first and oldest_ms < to_ms and page.next_page_token:
                     return read, (from_ms, int(oldest_ms))
         return read, None
 
     async def _detail_some(
-        self, listed: Read, part: Slice, rest: Slice | None, lane: Lane
+        self, listed: Read, part: Slice, rest: Slice | None, context: RequestContext
     ) -> tuple[Read, Slice | None]:
         """What was listed, with details, newest first, for as long as there is time; and what that leaves."""
         read = Read.nothing()
         portions = _portions(listed.finished.values(), part)
         for number, portion in enumerate(portions, 1):
-            details = await self._reader.detailed({run.run_id: run for run in portion}, lane)
+            details = await self._reader.detailed({run.run_id: run for run in portion}, context)
             read.finished.update(details.finished)
             read.active.update(details.active)
             oldest_ms = int(portion[-1].start_time or 0)
             shorter = part[0] <= oldest_ms < part[1]
-            if shorter and number < len(portions) and self._half_time_is_over(lane):
+            if shorter and number < len(portions) and self._half_time_is_over(context):
                 return read, (part[0], oldest_ms)
         return read, rest
 
-    def _half_time_is_over(self, lane: Lane) -> bool:
-        return asyncio.get_running_loop().time() > lane.deadline - self._deadline / 2
+    def _half_time_is_over(self, context: RequestContext) -> bool:
+        return asyncio.get_running_loop().time() > context.deadline - self._deadline / 2
 
 
 def _portions(runs: Iterable[Run], part: Slice) -> list[list[Run]]:

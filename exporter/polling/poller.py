@@ -11,15 +11,15 @@ import time
 import msgspec
 import structlog
 
-from exporter.accounting.draft import Observation
-from exporter.accounting.records import Progress
-from exporter.instruments import WorkspaceInstruments
-from exporter.polling.ledger import Advance, Ledger
+from exporter.config import Settings
+from exporter.databricks.errors import WorkspaceError
+from exporter.own_metrics import WorkspaceMetrics
 from exporter.polling.lookback import Lookback, cut
-from exporter.polling.reading import Reader, both, in_time, sleep
-from exporter.settings import Settings
+from exporter.polling.reader import Reader, both, in_time, sleep
+from exporter.polling.recorder import Advance, Recorder
+from exporter.runs.change_builder import Observation
+from exporter.runs.records import Progress
 from exporter.state.errors import StateError
-from exporter.workspace.errors import WorkspaceError
 
 # Runs can show up in the list later than they start; what is read twice is counted once.
 OVERLAP_MS = 10 * 60 * 1000
@@ -38,8 +38,8 @@ class Poller:
     def __init__(
         self,
         reader: Reader,
-        ledger: Ledger,
-        instruments: WorkspaceInstruments,
+        recorder: Recorder,
+        own_metrics: WorkspaceMetrics,
         settings: Settings,
         started: float,
     ) -> None:
@@ -49,12 +49,12 @@ class Poller:
         self.last_start: float | None = None
         self._client = reader.client
         self._reader = reader
-        self._ledger = ledger
-        self._instruments = instruments
+        self._recorder = recorder
+        self._own_metrics = own_metrics
         self._settings = settings
         self._started = started
         self._deadline = max(settings.poll.interval, 2 * settings.api.timeout)
-        self._lookback = Lookback(reader, ledger, settings.api.concurrency, self._deadline)
+        self._lookback = Lookback(reader, recorder, settings.api.concurrency, self._deadline)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll at every interval, from start to start, whatever the last poll came to."""
@@ -73,35 +73,35 @@ class Poller:
             await sleep(stop, began + self._settings.poll.interval - loop.time())
 
     def _finish(self, seconds: float, error: str | None) -> None:
-        failed_before = self._instruments.last_error is not None
-        self._instruments.poll_ended(seconds, error)
+        failed_before = self._own_metrics.last_error is not None
+        self._own_metrics.poll_ended(seconds, error)
         log = _log.bind(workspace=self._client.workspace, seconds=round(seconds, 3))
         if error is not None:
             log.error("poll failed; the next one reads the same window again", cause=error)
         elif not self.first_poll_done.is_set():
             self.first_poll_done.set()
-            log.info("first poll done", active_runs=self._instruments.active_runs)
+            log.info("first poll done", active_runs=self._own_metrics.active_runs)
         elif failed_before:
-            log.info("polls succeed again", failed_polls=self._instruments.failed_polls)
+            log.info("polls succeed again", failed_polls=self._own_metrics.failed_polls)
         else:
-            log.debug("poll done", active_runs=self._instruments.active_runs)
+            log.debug("poll done", active_runs=self._own_metrics.active_runs)
 
     async def _poll(self, began: float) -> None:
-        progress = self._ledger.tracker.progress
+        progress = self._recorder.tracker.progress
         if progress is None:
             progress = await self._begin(began)
         elif await self._was_absent(began, progress):
             progress = await self._begin_to_catch_up(began, progress)
         if progress.slices:
-            self._ledger.hold()
+            self._recorder.hold()
             await self._lookback.read(progress.slices)
         await self._read_all()
-        await self._ledger.release()
+        await self._recorder.release()
 
     async def _begin(self, began: float) -> Progress:
         """The first step of a fresh state: what is active, since when runs count, what is to be read."""
-        async with in_time(self._deadline) as lane:
-            read = await self._reader.list_runs(lane, active_only="true")
+        async with in_time(self._deadline) as context:
+            read = await self._reader.list_runs(context, active_only="true")
         first_poll_ms = self._client.server_ms(began)
         lookback_from_ms = first_poll_ms - int(self._settings.poll.lookback * 1000)
         counted_from_ms = lookback_from_ms
@@ -115,15 +115,17 @@ class Poller:
             last_good_poll_ms=first_poll_ms,
             slices=cut(lookback_from_ms, first_poll_ms, self._settings.api.concurrency),
         )
-        self._ledger.hold()
-        await self._ledger.record(Observation(active=read.active.values()), first_poll_ms, lambda _: progress)
+        self._recorder.hold()
+        await self._recorder.record(
+            Observation(active=read.active.values()), first_poll_ms, lambda _: progress
+        )
         return progress
 
     async def _was_absent(self, began: float, progress: Progress) -> bool:
         if self._client.last_answer is None:
             # Only the server's clock can tell how long we were away.
-            async with in_time(self._deadline) as lane:
-                await self._client.hear_the_time(lane)
+            async with in_time(self._deadline) as context:
+                await self._client.probe_clock(context)
         return self._client.server_ms(began) - progress.last_good_poll_ms > ABSENCE_MS
 
     async def _begin_to_catch_up(self, began: float, progress: Progress) -> Progress:
@@ -138,23 +140,23 @@ class Poller:
         caught_up = msgspec.structs.replace(
             progress, last_good_poll_ms=now_ms, slices=(*progress.slices, *missed)
         )
-        self._ledger.hold()
-        await self._ledger.record(Observation(), now_ms, lambda _: caught_up)
+        self._recorder.hold()
+        await self._recorder.record(Observation(), now_ms, lambda _: caught_up)
         return caught_up
 
     async def _read_all(self) -> None:
         """One whole poll: both lists, what vanished from the active one, and every detail; then the books."""
         began = asyncio.get_running_loop().time()
-        progress = self._ledger.tracker.progress
+        progress = self._recorder.tracker.progress
         assert progress is not None  # noqa: S101
-        followed = frozenset(self._ledger.tracker.active)
+        followed = frozenset(self._recorder.tracker.active)
         # Where the server's clock has gone back, "last good poll" is still to come.
         read_from_ms = min(progress.last_good_poll_ms, self._client.server_ms(began)) - OVERLAP_MS
-        async with in_time(self._deadline) as lane:
+        async with in_time(self._deadline) as context:
             active, finished = await both(
-                self._reader.list_runs(lane, active_only="true"),
+                self._reader.list_runs(context, active_only="true"),
                 self._reader.list_runs(
-                    lane,
+                    context,
                     completed_only="true",
                     expand_tasks="true",
                     start_time_from=read_from_ms,
@@ -163,12 +165,12 @@ class Poller:
             # A run that ended between the two lists may be finished in the one that has no tasks.
             vanished = (followed | active.finished.keys()) - active.active.keys() - finished.finished.keys()
             details, followed_up = await both(
-                self._reader.detailed(finished.finished, lane), self._reader.get_runs(vanished, lane)
+                self._reader.detailed(finished.finished, context), self._reader.get_runs(vanished, context)
             )
         running = finished.active | active.active | details.active | followed_up.active
         now_ms = self._client.server_ms(began)
         lost = followed_up.gone & followed
-        await self._ledger.record(
+        await self._recorder.record(
             Observation(
                 finished=[*details.finished.values(), *followed_up.finished.values()],
                 active=running.values(),

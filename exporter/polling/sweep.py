@@ -9,14 +9,14 @@ import asyncio
 import msgspec
 import structlog
 
-from exporter.accounting.draft import Observation
-from exporter.accounting.records import Progress
-from exporter.polling.ledger import Advance, Ledger
-from exporter.polling.reading import Read, Reader, sleep
-from exporter.settings import Settings
+from exporter.config import Settings
+from exporter.databricks.errors import WorkspaceError
+from exporter.databricks.limits import RequestContext
+from exporter.polling.reader import Read, Reader, sleep
+from exporter.polling.recorder import Advance, Recorder
+from exporter.runs.change_builder import Observation
+from exporter.runs.records import Progress
 from exporter.state.errors import StateError
-from exporter.workspace.errors import WorkspaceError
-from exporter.workspace.limits import Lane
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -24,10 +24,10 @@ _log = structlog.stdlib.get_logger(__name__)
 class Sweeper:
     """Sweeps one workspace until it is told to stop."""
 
-    def __init__(self, reader: Reader, ledger: Ledger, settings: Settings) -> None:
+    def __init__(self, reader: Reader, recorder: Recorder, settings: Settings) -> None:
         self._client = reader.client
         self._reader = reader
-        self._ledger = ledger
+        self._recorder = recorder
         self._interval = settings.poll.sweep_interval
         self._window_ms = int(settings.poll.sweep_window * 1000)
         self._retry_after = settings.poll.interval
@@ -59,17 +59,17 @@ class Sweeper:
         began_ms = self._now_ms()
         last_ms = self._progress().last_sweep_ms
         from_ms = min(began_ms, last_ms or began_ms) - self._window_ms
-        lane = Lane.within(self._deadline, background=True)
-        async for page in self._client.list_runs(lane, completed_only="true", start_time_from=from_ms):
+        context = RequestContext.within(self._deadline, background=True)
+        async for page in self._client.list_runs(context, completed_only="true", start_time_from=from_ms):
             listed = Read.nothing()
             self._reader.sort(page, listed)
-            read = await self._reader.detailed(listed.finished, lane, with_tasks=False)
+            read = await self._reader.detailed(listed.finished, context, with_tasks=False)
             running = listed.active | read.active
-            await self._ledger.record(Observation(read.finished.values(), running.values()), self._now_ms())
-        await self._ledger.record(Observation(), self._now_ms(), _swept_at(began_ms))
+            await self._recorder.record(Observation(read.finished.values(), running.values()), self._now_ms())
+        await self._recorder.record(Observation(), self._now_ms(), _swept_at(began_ms))
 
     def _progress(self) -> Progress:
-        progress = self._ledger.tracker.progress
+        progress = self._recorder.tracker.progress
         assert progress is not None  # noqa: S101  the first poll is over
         return progress
 

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from exporter.accounting.records import ActiveRun, Changes, Job, LabelSet, Progress, Settled
-from exporter.accounting.totals import ROW_LENGTH, Totals
+from exporter.runs.records import ActiveRun, Changes, Job, Progress, SeriesKey, Settled
+from exporter.runs.totals import ROW_LENGTH, Totals
 from exporter.state.checksums import put, row_checksum
 from exporter.state.errors import explained
 from exporter.state.schema import check_or_create, refuse_stump
@@ -26,7 +26,7 @@ from exporter.state.schema import check_or_create, refuse_stump
 KEPT_MS = 70 * 24 * 3600 * 1000
 # To find what is too old takes a look at every settled run; an index for that would cost each run more.
 FORGET_EVERY_MS = 3600 * 1000
-# The totals of a label set are about 1.3 kB. A page of 4 kB, the default, holds a part of them and sends the
+# The totals of a series key are about 1.3 kB. A page of 4 kB, the default, holds a part of them and sends the
 # rest to a page of its own; here several share one. A file keeps the size it was made with.
 PAGE_BYTES = 8 * 1024
 # Pages of the file kept in memory: the totals of some thousand jobs are read and written again and again.
@@ -46,8 +46,8 @@ class Remembered(NamedTuple):
     progress: Progress | None
     active: dict[int, ActiveRun]
     jobs: dict[str, Job]
-    totals: dict[LabelSet, Totals]
-    last_ms: dict[LabelSet, int]
+    totals: dict[SeriesKey, Totals]
+    last_ms: dict[SeriesKey, int]
     settled_runs: int
 
 
@@ -166,8 +166,8 @@ class StateStore:
         (settled_runs,) = next(rows("SELECT count(*) FROM settled WHERE workspace = ?", workspace))
         active = rows("SELECT run_id, run FROM active WHERE workspace = ?", workspace)
         jobs = rows("SELECT label, job FROM job WHERE workspace = ?", workspace)
-        totals: dict[LabelSet, Totals] = {}
-        last_ms: dict[LabelSet, int] = {}
+        totals: dict[SeriesKey, Totals] = {}
+        last_ms: dict[SeriesKey, int] = {}
         for label, target, row, terminations, ms in rows(
             "SELECT label, target, row, terminations, last_ms FROM totals WHERE workspace = ?", workspace
         ):
@@ -201,23 +201,23 @@ class StateStore:
             (
                 (
                     workspace,
-                    *label_set,
+                    *series_key,
                     totals.row.tobytes(),
                     _encode([(code, kind, n) for (code, kind), n in totals.terminations.items()]),
                     changes.now_ms,
                 )
-                for label_set, totals in changes.totals.items()
+                for series_key, totals in changes.totals.items()
             ),
         )
         put(self._db, "job", ((workspace, label, _encode(job)) for label, job in changes.jobs.items()))
         many = self._db.executemany
         many(
             "DELETE FROM totals WHERE workspace = ? AND label = ? AND target = ?",
-            ((workspace, *label_set) for label_set in changes.gone.label_sets),
+            ((workspace, *series_key) for series_key in changes.expired.series_keys),
         )
         many(
             "DELETE FROM job WHERE workspace = ? AND label = ?",
-            ((workspace, label) for label in changes.gone.jobs),
+            ((workspace, label) for label in changes.expired.jobs),
         )
         many(
             "DELETE FROM active WHERE workspace = ? AND run_id = ?",

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from exporter.settings import Invocation, parse
+from exporter.config import Invocation, parse
 from tests.deploy.tools import DEPLOY, image_environment
 from tests.programs import DEPLOY_TOOLS, program, untested
 

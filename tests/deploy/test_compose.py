@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import exporter
-from exporter.settings import Invocation, parse
+from exporter.config import Invocation, parse
 from tests.deploy.stack import LISTENS, SERVICES, STACK, WORKSPACE, bind_mounts, flag, mounted
 from tests.deploy.tools import (
     DEPLOY,

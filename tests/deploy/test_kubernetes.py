@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import exporter
-from exporter.settings import (
+from exporter.config import (
     HEALTHY_PATH,
     READY_PATH,
     ClientCredentials,

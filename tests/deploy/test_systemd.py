@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.settings import ClientCredentials, Invocation, PersonalToken, parse
+from exporter.config import ClientCredentials, Invocation, PersonalToken, parse
 from tests.deploy.tools import DEPLOY, ROOT
 from tests.e2e.process import PATIENCE_SECONDS
 from tests.programs import DEPLOY_TOOLS, program

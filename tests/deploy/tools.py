@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tests.test_packaging import arguments_of
+from tests.packaging.test_packaging import arguments_of
 
 ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"

@@ -72,11 +72,11 @@ async def repair_a_counted_run(exporter: Exporter, workspace: Workspace, clock: 
 
 
 def job_families(body: str, workspace: str) -> str:
-    """The families of jobs and tasks, with the workspace's port taken out and the label sets in order."""
+    """The families of jobs and tasks, with the workspace's port taken out and the series keys in order."""
     lines = [line for line in body.replace(workspace, PLACEHOLDER).splitlines() if _of_a_job(line)]
-    # The order of the label sets is that of the polls' answers; that within one is part of the contract.
+    # The order of the series keys is that of the polls' answers; that within one is part of the contract.
     groups = (list(group) for _, group in groupby(lines, key=lambda line: line.startswith("#")))
-    ordered = [group if group[0].startswith("#") else sorted(group, key=_label_set) for group in groups]
+    ordered = [group if group[0].startswith("#") else sorted(group, key=_series_key) for group in groups]
     return "\n".join(chain.from_iterable(ordered)) + "\n"
 
 
@@ -85,7 +85,7 @@ def _of_a_job(line: str) -> bool:
     return name.startswith(("databricks_job_", "databricks_task_"))
 
 
-def _label_set(line: str) -> list[str]:
+def _series_key(line: str) -> list[str]:
     labels = line[line.index("{") + 1 : line.rindex("}")].split(",")
     return [label for label in labels if not label.startswith("le=")]
 

@@ -4,14 +4,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from exporter.config import Settings
 from exporter.families import RUN_DURATION, TASK_EXECUTION
-from exporter.instruments import Instruments
-from exporter.settings import Settings
+from exporter.own_metrics import OwnMetrics
+from exporter.server.pages import WebServer
 from exporter.simulator.server import SimulatorServer
-from exporter.web import WebServer
 from tests.e2e.process import Launcher, wait_for
 from tests.e2e.prometheus import prometheus, scrape_of
-from tests.exposition import large
+from tests.unit.exposition import large
 
 OURS = '{__name__=~"databricks_(job|task)_.*"}'
 
@@ -58,10 +58,10 @@ async def test_prometheus_keeps_the_exemplars_of_both_families(
 
 async def test_prometheus_reads_a_large_body_whole(tmp_path: Path) -> None:
     """Of a packed body in many parts Prometheus takes in every series that the exporter says it serves."""
-    exposition, instruments = large(), Instruments()
+    exposition, own_metrics = large(), OwnMetrics()
     settings = Settings.from_layers({"web": {"listen_address": "127.0.0.1:0"}})
     async with (
-        WebServer(settings, None, exposition, instruments, []).listening() as address,
+        WebServer(settings, None, exposition, own_metrics, []).listening() as address,
         prometheus(tmp_path, {"scrape_configs": [scrape_of(address)]}) as asked,
     ):
 

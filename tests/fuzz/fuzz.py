@@ -20,13 +20,13 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["exporter", "yaml"]):
-    from exporter.settings import SettingsError, parse
+    from exporter.config import SettingsError, parse
+    from exporter.databricks import responses
+    from exporter.databricks.errors import TryAgain, WorkspaceError
+    from exporter.databricks.models import Run
+    from exporter.server.web_config import WebConfigError, load
     from exporter.state.errors import StateError
     from exporter.state.store import StateStore
-    from exporter.web_config import WebConfigError, load
-    from exporter.workspace import responses
-    from exporter.workspace.errors import TryAgain, WorkspaceError
-    from exporter.workspace.models import Run
 
 NOW = 1_780_000_000.0
 SECRET = "dapi0123456789abcdef-Planted"

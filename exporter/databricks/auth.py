@@ -1,0 +1,187 @@
+"""Where the Authorization header comes from.
+
+The seam for more kinds of login: a class with `authorization()` and `renew()`, chosen in `_login_of`. Where
+credentials stand in files, `FileLogin` is around it and makes it anew when they change.
+"""
+
+import asyncio
+import time
+from base64 import b64encode
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import structlog
+
+from exporter.config import (
+    ClientCredentials,
+    Credentials,
+    CredentialSource,
+    PersonalToken,
+    WorkspaceAccess,
+)
+from exporter.databricks.errors import AccessRefused
+from exporter.databricks.responses import Token
+
+# A token is fetched anew this long before it ends, or at half its life where that is sooner.
+REFRESH_BEFORE_END_SECONDS = 60.0
+
+TOKEN_FORM = {"grant_type": "client_credentials", "scope": "all-apis"}
+
+# Exchanges an Authorization header for a token at the workspace's token endpoint.
+FetchToken = Callable[[str], Awaitable[Token]]
+
+_log = structlog.stdlib.get_logger(__name__)
+
+
+class Login(Protocol):
+    """A kind of login."""
+
+    async def authorization(self) -> str:
+        """The header's value for the next request."""
+
+    async def renew(self, refused: str) -> bool:
+        """Whether another value than the refused one can be had now."""
+
+
+class PersonalTokenLogin:
+    """A personal access token: there is no other to try."""
+
+    def __init__(self, login: PersonalToken) -> None:
+        self._header = f"Bearer {login.token.get_secret_value()}"
+
+    async def authorization(self) -> str:
+        """The header's value for the next request."""
+        return self._header
+
+    async def renew(self, refused: str) -> bool:
+        """Whether another value than the refused one can be had now."""
+        return refused != self._header
+
+
+class ClientCredentialsLogin:
+    """OAuth machine-to-machine: a token kept until shortly before it ends, fetched once for all who wait."""
+
+    def __init__(
+        self,
+        login: ClientCredentials,
+        fetch: FetchToken,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        pair = f"{login.client_id}:{login.client_secret.get_secret_value()}"
+        self._basic = f"Basic {b64encode(pair.encode()).decode()}"
+        self._fetch = fetch
+        self._monotonic = monotonic
+        self._one_fetch = asyncio.Lock()
+        self._header = ""
+        self._refresh_at = float("-inf")
+
+    async def authorization(self) -> str:
+        """The header's value for the next request."""
+        if self._monotonic() >= self._refresh_at:
+            async with self._one_fetch:
+                if self._monotonic() >= self._refresh_at:
+                    await self._fetch_token()
+        return self._header
+
+    async def renew(self, refused: str) -> bool:
+        """Whether another value than the refused one can be had now: fetched, unless somebody just did."""
+        async with self._one_fetch:
+            if self._header == refused:
+                await self._fetch_token()
+        return True
+
+    async def _fetch_token(self) -> None:
+        asked_at = self._monotonic()
+        token = await self._fetch(self._basic)
+        self._header = f"Bearer {token.access_token}"
+        self._refresh_at = asked_at + token.expires_in - min(REFRESH_BEFORE_END_SECONDS, token.expires_in / 2)
+
+
+class FileLogin:
+    """A login with credentials in files: read again when a file changes, and whenever it is refused.
+
+    While what stands in them can't be used, the last good credentials stay.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        source: CredentialSource,
+        fetch: FetchToken,
+        note_secret: Callable[[str], object],
+    ) -> None:
+        self._credentials = credentials
+        self._source = source
+        self._fetch = fetch
+        self._note_secret = note_secret
+        # Of what was read for the settings nobody knows the stamps, so the first request reads again.
+        self._stamps: object = None
+        self._error: str | None = None
+        self._login = _login_of(credentials, self._fetch_noted)
+
+    async def authorization(self) -> str:
+        """The header's value for the next request."""
+        if self._stamps != self._now():
+            self._read()
+        try:
+            return await self._login.authorization()
+        except AccessRefused as refusal:
+            if not self._read():
+                raise self._with_error(refusal) from None
+        return await self._login.authorization()
+
+    async def renew(self, refused: str) -> bool:
+        """Whether another value than the refused one can be had now."""
+        if self._read():
+            return True
+        if self._error is not None:
+            raise AccessRefused(f"the login is refused, and its file can't be used: {self._error}")
+        return await self._login.renew(refused)
+
+    def _with_error(self, refusal: AccessRefused) -> AccessRefused:
+        return refusal if self._error is None else AccessRefused(f"{refusal}; {self._error}")
+
+    def _now(self) -> object:
+        return [file.stamp() for file in self._source.files.values()]
+
+    def _read(self) -> bool:
+        """Read the files; whether there are other credentials in them than before."""
+        # Before reading: a change while we read is then one that the next request sees.
+        self._stamps = self._now()
+        try:
+            found = self._source.read()
+        except ValueError as error:
+            if str(error) != self._error:
+                self._error = str(error)
+                _log.error("the credentials can't be read again; the last ones are used", cause=self._error)
+            return False
+        self._error = None
+        if found == self._credentials:
+            return False
+        self._credentials = found
+        self._note()
+        self._login = _login_of(found, self._fetch_noted)
+        _log.info("the credentials were read again from their files")
+        return True
+
+    def _note(self) -> None:
+        for secret in self._credentials.secrets():
+            self._note_secret(secret)
+
+    async def _fetch_noted(self, authorization: str) -> Token:
+        # The log forgets the oldest of the secrets that rotate: not the one that buys all the others.
+        self._note()
+        return await self._fetch(authorization)
+
+
+def _login_of(credentials: Credentials, fetch: FetchToken) -> Login:
+    if isinstance(credentials, PersonalToken):
+        return PersonalTokenLogin(credentials)
+    return ClientCredentialsLogin(credentials, fetch)
+
+
+def login_for(access: WorkspaceAccess, fetch: FetchToken, note_secret: Callable[[str], object]) -> Login:
+    """The login to a workspace; secrets that turn up later than the settings are told to `note_secret`."""
+    if access.source is not None:
+        return FileLogin(access.login, access.source, fetch, note_secret)
+    return _login_of(access.login, fetch)

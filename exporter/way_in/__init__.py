@@ -1,9 +1,0 @@
-"""The way in: the listening sockets, how many connections may be open, and how long each may take.
-
-aiohttp has no such bounds: its own listener accepts everything, and a slow reader may take for ever.
-"""
-
-from exporter.way_in.guest import Guest, Limits
-from exporter.way_in.listener import Listener
-
-__all__ = ["Guest", "Limits", "Listener"]

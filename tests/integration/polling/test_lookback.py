@@ -1,0 +1,54 @@
+"""Slices of the past are committed in parts: by what they hold in memory, and by the time they take."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from exporter.families import RUNS, TASK_RUNS
+from exporter.polling import lookback
+from exporter.simulator.faults import Fault, error
+from tests.integration.polling.world import BEGIN, World
+
+PAGE = 25
+MANY = 12 * PAGE
+ITEMS = 2  # of each run: itself and its task
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Runs of one task, to be read in one slice that has two seconds from one commit to the next."""
+    made = World(tmp_path, at_once=1, patience=1.0)
+    job = made.workspace.add_job("nightly")
+    for number in range(MANY):
+        made.workspace.finished_run(job, start=BEGIN - 3600 - 60 * number, duration=30)
+    yield made
+    made.close()
+
+
+def test_slice_that_takes_longer_than_its_deadline_is_committed_in_parts(world: World) -> None:
+    """However slow the workspace is, or low the rate: what half the time was enough for is kept."""
+    world.server.faults.add(Fault(endpoint="runs/list", delay=0.25))
+    assert world.poll() is None
+    assert world.counts(RUNS).total() == MANY
+
+
+def test_slice_is_committed_once_enough_of_it_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault costs the runs that were read since: here two pages of five, and the first are counted."""
+    monkeypatch.setattr(lookback, "ITEMS_PER_COMMIT", 3 * PAGE * ITEMS)
+    world.server.faults.add(Fault(error(403, "PERMISSION_DENIED", "no"), endpoint="runs/list", skip=1 + 5))
+    assert world.poll() is not None
+    assert world.counts(RUNS).total() == 3 * PAGE
+
+
+def test_slice_of_many_large_runs_is_committed_in_parts(tmp_path: Path) -> None:
+    """However long the details of a page take: those that there was time for are kept."""
+    world = World(tmp_path, at_once=1, patience=1.0)
+    job = world.workspace.add_job("nightly")
+    for number in range(PAGE):
+        world.workspace.finished_run(job, start=BEGIN - 3600 - 60 * number, duration=30, tasks=101)
+    world.server.faults.add(Fault(endpoint="runs/get", delay=0.1))
+    assert world.poll() is None
+    assert world.counts(RUNS).total() == PAGE
+    assert world.counts(TASK_RUNS).total() == PAGE * 101
+    world.close()

@@ -1,0 +1,165 @@
+"""A simulated workspace and an exporter without its pages, in one event loop, moved step by step.
+
+Real HTTP and a real state file; only time is ours: the workspace's clock stands still until it is moved.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import SecretStr
+
+from exporter.config import ApiSettings, ClientCredentials, PersonalToken, Settings, WorkspaceAccess
+from exporter.config.model import LimitsSettings, PollSettings, StateSettings
+from exporter.databricks.client import WorkspaceClient
+from exporter.exposition.exposition import Exposition
+from exporter.families import RESULTS, Family
+from exporter.own_metrics import OwnMetrics, WorkspaceMetrics
+from exporter.polling.poller import Poller
+from exporter.polling.reader import Reader
+from exporter.polling.recorder import Recorder
+from exporter.polling.series_budget import SeriesBudget
+from exporter.polling.sweep import Sweeper
+from exporter.runs.records import Changes, SeriesKey
+from exporter.runs.totals import COUNTERS, Totals
+from exporter.runs.tracker import Tracker
+from exporter.simulator.credentials import DEFAULT_TOKEN, Credentials
+from exporter.simulator.server import SimulatorServer
+from exporter.simulator.workspace import Workspace
+from exporter.state.store import StateStore
+
+BEGIN = 1_790_000_000.0
+DAY = 24 * 3600.0
+T = TypeVar("T")
+
+
+class World:
+    """A workspace, an exporter. `lookback`, `sweep_window`, `idle`: seconds; `patience` is api.timeout."""
+
+    def __init__(
+        self,
+        folder: Path | None,
+        *,
+        lookback: float = DAY,
+        sweep_window: float = 30 * DAY,
+        at_once: int = 16,
+        series: int = 0,
+        idle: float = 0,
+        patience: float = 30.0,
+        login: PersonalToken | ClientCredentials | None = None,
+        credentials: Credentials | None = None,
+    ) -> None:
+        self.now = BEGIN
+        self._series = series
+        # Label sets that were dropped, each with its last totals.
+        self.dropped: list[tuple[SeriesKey, Totals]] = []
+        self.workspace = Workspace(clock=lambda: self.now)
+        self.server = SimulatorServer(self.workspace, credentials=credentials)
+        self._login = login or PersonalToken(SecretStr(DEFAULT_TOKEN))
+        self._loop = asyncio.new_event_loop()
+        self._path = None if folder is None else folder / "state.db"
+        self._settings = Settings(
+            poll=PollSettings(interval=0.01, lookback=lookback, sweep_window=sweep_window),
+            api=ApiSettings(rate=1e6, concurrency=at_once, timeout=patience),
+            state=StateSettings(path=self._path),
+            limits=LimitsSettings(idle=idle),
+        )
+        self.run(self.server.start())
+        self._open = AsyncExitStack()
+        self.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something in the loop."""
+        return self._loop.run_until_complete(work)
+
+    def start(self) -> None:
+        """Start the exporter on what its state file holds."""
+        self.run(self._start())
+
+    def stop(self) -> None:
+        """End the exporter, as a kill would: nothing is written any more."""
+        self.run(self._open.aclose())
+
+    def close(self) -> None:
+        """End everything."""
+        self.stop()
+        self.run(self.server.stop())
+        self._loop.close()
+
+    def restart(self) -> None:
+        """End the exporter and start another on the same state."""
+        self.stop()
+        self.start()
+
+    def poll(self) -> str | None:
+        """One poll; why it failed, None where it did not."""
+        stop = asyncio.Event()
+
+        async def one() -> None:
+            polling = asyncio.create_task(self.poller.run(stop))
+            await asyncio.sleep(0)
+            stop.set()
+            await polling
+
+        self.run(one())
+        return self.own_metrics.last_error
+
+    def sweep(self) -> None:
+        """One sweep."""
+        self.run(self.sweeper._sweep())
+
+    @property
+    def url(self) -> str:
+        """Where the exporter looks for the workspace."""
+        return self.server.url
+
+    @property
+    def totals(self) -> dict[tuple[str, str], Totals]:
+        """What memory holds, by job label and target."""
+        return self.recorder.tracker.totals
+
+    def counts(self, family: Family) -> Counter[tuple[str, str, str]]:
+        """A counter with results, by job label, target and result; zeros left out.
+
+        What had counted and was dropped since is in it.
+        """
+        first = COUNTERS[family.name].first
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for key, totals in [*self.dropped, *self.totals.items()]:
+            for slot, result in enumerate(RESULTS):
+                if totals.row[first + slot]:
+                    counts[(*key, result)] += int(totals.row[first + slot])
+        return counts
+
+    def apply(self, changes: Changes) -> None:
+        """What the exporter does with changes it has committed; here what is dropped is kept."""
+        self.dropped += [(key, self.totals[key]) for key in changes.expired.series_keys]
+        Tracker.apply(self.recorder.tracker, changes)
+
+    async def _start(self) -> None:
+        self._open = AsyncExitStack()
+        own_metrics = OwnMetrics()
+        access = WorkspaceAccess(self.url, "simulated", self._login)
+        self.own_metrics = WorkspaceMetrics(own_metrics, access.name, self._settings.poll.interval)
+        self.store = store = StateStore(self._path)
+        self._open.callback(store.close)
+        client = await self._open.enter_async_context(
+            WorkspaceClient(access, self._settings.api, self.own_metrics, lambda _: None)
+        )
+        self.exposition = Exposition(own_metrics)
+        self.recorder = Recorder(
+            store.load(access.name),
+            store,
+            self.exposition,
+            self.own_metrics,
+            SeriesBudget(self._series),
+            self._settings,
+        )
+        self.recorder.tracker.apply = self.apply  # type: ignore[method-assign]
+        await self.recorder.publish_restored()
+        reader = Reader(client, self.recorder, self.own_metrics, self._settings.api.concurrency)
+        self.poller = Poller(reader, self.recorder, self.own_metrics, self._settings, self._loop.time())
+        self.sweeper = Sweeper(reader, self.recorder, self._settings)

@@ -1,0 +1,249 @@
+"""What no single answer shows: clocks that jump, absences, storms, logins that end, lost names."""
+
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from pydantic import SecretStr
+
+from exporter.config import ClientCredentials
+from exporter.polling.reader import REFUSALS
+from exporter.simulator.credentials import Credentials
+from exporter.simulator.faults import Fault, error, throttled
+from exporter.simulator.kinds import ANSWERS
+from tests.integration.reliability.scene import MINUTE, Scene
+
+SHARED_MEMORY = Path("/dev/shm")
+HOUR, DAY = 3600.0, 86400.0
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY if SHARED_MEMORY.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def scene(folder: Path) -> Iterator[Scene]:
+    scene = Scene(folder)
+    yield scene
+    scene.close()
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR])
+@pytest.mark.parametrize("restart", [False, True])
+def test_the_workspaces_clock_may_jump(scene: Scene, jump: float, restart: bool) -> None:  # noqa: FBT001
+    """An hour there and back: what ended before, between and after is counted once."""
+    for seconds in (jump, -jump):
+        runs = [scene.workspace.active_run(scene.job, start=scene.now - 3 * HOUR) for _ in range(2)]
+        scene.poll_well()
+        scene.now += seconds
+        if restart:
+            scene.restart()
+        for run in runs:
+            scene.workspace.finish(run)
+        for _ in range(2):
+            scene.workspace.finished_run(scene.job, duration=1)
+            scene.poll_well()
+            scene.now += 1
+    # What has a start in what is the future again is known to nobody until then.
+    scene.now += 2 * HOUR
+    scene.poll_well()
+    scene.sweep()
+    scene.assert_books_balance()
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR, 400 * DAY, -400 * DAY])
+def test_our_own_clock_may_jump(scene: Scene, jump: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall clock is asked for nothing that counts."""
+    usual = time.time
+    for offset in (jump, 0.0):
+        monkeypatch.setattr(time, "time", lambda offset=offset: usual() + offset)
+        scene.end_runs(scene.begin_runs())
+        scene.poll_well()
+        scene.restart()
+        scene.poll_well()
+    scene.sweep()
+    scene.assert_books_balance()
+
+
+def test_one_answer_from_a_wrong_clock_forgets_nothing(
+    scene: Scene, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is settled stays settled when a single answer says that it is next year; the log tells of it."""
+    monkeypatch.setattr(time, "time", lambda: scene.now)
+    scene.poll_well()
+    assert "disagree" not in capsys.readouterr().out
+    scene.poll_under(Fault(damage="date a year ahead"))
+    told = capsys.readouterr().out
+    assert "the workspace's clock and ours disagree" in told
+    scene.workspace.finished_run(scene.job)
+    for _ in range(2):
+        scene.poll_well()
+    # The poll after the next one has the right time again: no run has to wait for the sweep.
+    scene.assert_books_balance()
+    scene.sweep()
+    scene.assert_books_balance()
+
+
+def test_a_last_poll_in_the_future_hides_no_run_from_a_new_process(scene: Scene) -> None:
+    """A process that finds in its state that it polls next year reads what is finished now."""
+    scene.poll_under(Fault(damage="date a year ahead"))
+    scene.restart()
+    scene.workspace.finished_run(scene.job)
+    scene.poll_well()
+    scene.assert_books_balance()
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_workspace_may_be_away_for_two_days(scene: Scene, restart: bool) -> None:  # noqa: FBT001
+    """Everything that ended meanwhile is counted when it is back, whether we lived through it or not."""
+    runs = scene.begin_runs()
+    scene.run(scene.server.stop())
+    for hour in range(48):
+        scene.now += HOUR
+        scene.workspace.finished_run(scene.job, duration=600)
+        if hour % 12 == 0:
+            assert scene.poll() is not None
+    scene.end_runs(runs)
+    scene.run(scene.server.start())
+    if restart:
+        scene.restart()
+    scene.poll_well()
+    scene.assert_books_balance()
+
+
+def test_a_storm_of_throttling_may_last_an_hour(scene: Scene) -> None:
+    """Of sixty minutes of 429 nothing remains; requests went on as slowly as they were asked to."""
+    runs = scene.begin_runs()
+    storm = scene.server.faults.add(Fault(throttled(1)))
+    for minute in range(60):
+        scene.now += MINUTE
+        scene.workspace.finished_run(scene.job, duration=30)
+        assert (cause := scene.poll()) is not None
+        assert "HTTP 429" in cause or "asked for no requests" in cause, f"minute {minute}"
+    assert storm.hits < 20
+    scene.end_runs(runs)
+    scene.server.faults.clear()
+    scene.poll_well()
+    scene.assert_books_balance()
+
+
+def test_runs_may_appear_late_come_twice_and_vanish(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    """A late one counts once it is listed; one that vanished is lost, and told; none counts twice."""
+    late, vanished, _ = (scene.workspace.active_run(scene.job) for _ in range(3))
+    scene.workspace.hide(late.run_id)
+    scene.poll_well()
+    scene.workspace.finish(late)
+    scene.workspace.delete(vanished.run_id)
+    scene.now += 2 * HOUR
+    scene.poll_well()
+    told = capsys.readouterr().out
+    assert "runs went away before they were seen to finish" in told
+    assert str(vanished.run_id) in told
+    scene.workspace.show(late.run_id)
+    assert scene.poll_under(Fault(damage="page twice")) is None
+    scene.sweep()
+    scene.assert_books_balance(lost=1)
+
+
+def test_a_job_may_be_taken_out_of_sight(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two polls fail, then its active run is given up and told of; given back, it is counted after all."""
+    run = scene.workspace.active_run(scene.job)
+    scene.poll_well()
+    scene.workspace.hide(run.run_id)
+    scene.workspace.finish(run)
+    scene.server.faults.add(Fault(error(403, "PERMISSION_DENIED", "no view"), endpoint="runs/get"))
+    for _ in range(REFUSALS - 1):
+        assert "no view" in (scene.poll() or "")
+    assert scene.poll() is None
+    assert scene.lost == 1
+    assert "access to it is refused; it is given up" in capsys.readouterr().out
+    scene.server.faults.clear()
+    scene.workspace.show(run.run_id)
+    scene.sweep()
+    scene.assert_books_balance(lost=1)
+
+
+def test_page_tokens_may_expire_in_the_middle(scene: Scene) -> None:
+    """A listing that breaks off on its second page is begun again by the next poll."""
+    for _ in range(60):
+        scene.workspace.finished_run(scene.job, duration=30)
+    fault = Fault(ANSWERS["bad page token"](), when=lambda query: "page_token" in query)
+    cause = scene.poll_under(fault, "runs/list")
+    assert cause is not None
+    assert "Invalid page token" in cause
+    scene.poll_well()
+    scene.assert_books_balance()
+
+
+def with_oauth(folder: Path, expires_in: float) -> Scene:
+    login = ClientCredentials("client", SecretStr("secret"))
+    return Scene(
+        folder, login=login, credentials=Credentials(clients={"client": "secret"}, expires_in=expires_in)
+    )
+
+
+def test_a_token_may_end_in_the_middle_of_a_poll(folder: Path) -> None:
+    """Between two pages of a listing: a new one is fetched, and the poll is good."""
+    scene = with_oauth(folder, expires_in=3600)
+    for _ in range(60):
+        scene.workspace.finished_run(scene.job, duration=30)
+
+    def revoked(query: Mapping[str, str]) -> bool:
+        if "page_token" in query and scene.server.credentials.issued == fetched:
+            scene.server.credentials.revoke_issued()
+        return False
+
+    fetched = scene.server.credentials.issued
+    assert scene.poll_under(Fault(when=revoked), "runs/list") is None
+    assert scene.server.credentials.issued == fetched + 1
+    scene.assert_books_balance()
+    scene.close()
+
+
+def test_credentials_may_be_rotated(folder: Path) -> None:
+    """While the secret is wrong polls fail and say what to check; once it is right again all is counted."""
+    scene = with_oauth(folder, expires_in=3600)
+    runs = scene.begin_runs()
+    scene.server.credentials.clients["client"] = "another"
+    scene.server.credentials.revoke_issued()
+    scene.end_runs(runs)
+    assert "check DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET" in (scene.poll() or "")
+    scene.server.credentials.clients["client"] = "secret"
+    scene.poll_well()
+    scene.assert_books_balance()
+    scene.close()
+
+
+class Named(Scene):
+    """A scene whose workspace is looked up by its name."""
+
+    @property
+    def url(self) -> str:
+        return self.server.url.replace("127.0.0.1", "localhost")
+
+
+def test_the_name_may_be_lost(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an answer from the resolver polls fail and name the host; afterwards all is counted."""
+    scene = Named(folder)
+    scene.end_runs(scene.begin_runs())
+    scene.stop()
+
+    def lost(*_: Any, **__: Any) -> NoReturn:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", lost)
+        scene.start()
+        cause = scene.poll()
+    assert cause is not None
+    assert "can't connect to localhost" in cause
+    assert "DNS" in cause
+    scene.poll_well()
+    scene.assert_books_balance()
+    scene.close()

@@ -1,0 +1,195 @@
+"""When the next request may go: the rate, the places in flight, asked-for waits, and who goes first."""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+import pytest
+
+from exporter.databricks.errors import TryAgain
+from exporter.databricks.limits import RequestContext, RequestLimits
+from tests.unit.databricks import most_in_any_second
+
+NO_END = float("inf")
+FOREGROUND = RequestContext(NO_END)
+BACKGROUND = RequestContext(NO_END, background=True)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110  what is awaited sets no event
+            await asyncio.sleep(0)
+
+
+async def everyone_has_asked() -> None:
+    """Let tasks that were just made run up to where they wait."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_no_second_sees_more_than_the_rate_and_a_small_burst() -> None:
+    """However many want to go at once, any second sees at most 1.3 times the rate, and nearly all of it."""
+    limits = RequestLimits(concurrency=100, rate=100)
+    loop = asyncio.get_running_loop()
+    went: list[float] = []
+
+    async def go() -> None:
+        async with limits.turn(FOREGROUND):
+            went.append(loop.time())
+
+    await asyncio.gather(*(go() for _ in range(150)))
+    assert len(went) == 150
+    assert most_in_any_second(went) <= 100 * 1.3
+    assert went[-1] - went[0] < 5, "150 requests at 100 a second"
+
+
+async def test_a_rate_below_one_per_second_lets_one_go_at_a_time() -> None:
+    """A slow rate still admits a first request at once, and holds back the second."""
+    limits = RequestLimits(concurrency=5, rate=0.01)
+    async with limits.turn(FOREGROUND):
+        pass
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05), limits.turn(FOREGROUND):
+            pass
+
+
+@pytest.mark.parametrize("rate", [0.5, 1, 1.5, 2, 3, 3.3, 5, 9])
+async def test_a_low_rate_too_leaves_room_for_what_the_network_bunches(
+    rate: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One request more than a second may see takes longer than it by 40 ms, of the clock given here."""
+    now = 1000.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+    limits = RequestLimits(concurrency=1, rate=rate)
+    went: list[float] = []
+
+    async def go_on() -> None:
+        for _ in range(12):
+            async with limits.turn(FOREGROUND):
+                went.append(now)
+
+    going = asyncio.create_task(go_on())
+    while not going.done():
+        await everyone_has_asked()
+        now += 0.001
+    allowed = max(math.floor(rate * 1.3), 1)
+    assert min(later - went[i] for i, later in enumerate(went[allowed:])) >= 1.0399
+
+
+async def test_no_more_are_in_flight_than_allowed() -> None:
+    """A place in flight is held until its request ended, and given back when it failed or was cancelled."""
+    limits = RequestLimits(concurrency=3, rate=10_000)
+    in_flight = peak = 0
+
+    async def go(number: int) -> None:
+        nonlocal in_flight, peak
+        async with limits.turn(FOREGROUND if number % 2 else BACKGROUND):
+            in_flight += 1
+            peak = max(peak, in_flight)
+            try:
+                await asyncio.sleep(0)
+                if number % 3 == 0:
+                    raise TryAgain("oops")
+                if number % 5 == 0:
+                    raise asyncio.CancelledError
+            finally:
+                in_flight -= 1
+
+    await asyncio.gather(*(go(number) for number in range(60)), return_exceptions=True)
+    assert (in_flight, peak) == (0, 3)
+
+
+async def test_a_wait_the_server_asked_for_holds_back_every_request() -> None:
+    """After a pause of 0.2 s nobody goes for 0.2 s, and a shorter pause does not end a longer one."""
+    limits = RequestLimits(concurrency=8, rate=10_000)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    limits.pause(0.2)
+    limits.pause(0.01)
+
+    async def go(context: RequestContext) -> float:
+        async with limits.turn(context):
+            return loop.time() - began
+
+    waits = await asyncio.gather(*(go(context) for context in (FOREGROUND, BACKGROUND) * 4))
+    assert min(waits) >= 0.2
+
+
+async def test_a_wait_beyond_the_deadline_is_not_waited_for() -> None:
+    """A context that must end before the pause does fails at once and says how long it would have been."""
+    limits = RequestLimits(concurrency=1, rate=10_000)
+    limits.pause(600)
+    with pytest.raises(TryAgain) as raised:
+        async with asyncio.timeout(5), limits.turn(RequestContext.within(30)):
+            pass
+    assert raised.value.retry_after is not None
+    assert 590 < raised.value.retry_after <= 600
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_the_background_lets_everybody_else_pass(concurrency: int) -> None:
+    """Background requests that asked first go last, also those that waited for a place in flight already."""
+    limits = RequestLimits(concurrency=concurrency, rate=10_000)
+    order: list[str] = []
+    full, release = asyncio.Event(), asyncio.Event()
+    holding = 0
+
+    async def hold() -> None:
+        nonlocal holding
+        async with limits.turn(FOREGROUND):
+            holding += 1
+            if holding == concurrency:
+                full.set()
+            await release.wait()
+
+    async def go(context: RequestContext) -> None:
+        async with limits.turn(context):
+            order.append("background" if context.background else "foreground")
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        for _ in range(concurrency):
+            group.create_task(hold())
+        await full.wait()
+        for context in (BACKGROUND,) * 5 + (FOREGROUND,) * 5:
+            group.create_task(go(context))
+            await everyone_has_asked()
+        assert order == []
+        release.set()
+    assert order == ["foreground"] * 5 + ["background"] * 5
+
+
+async def test_a_request_that_gives_up_waiting_holds_nobody_back() -> None:
+    """A foreground request cancelled in the queue no longer keeps the background waiting."""
+    limits = RequestLimits(concurrency=1, rate=10_000)
+    release = asyncio.Event()
+    went: list[str] = []
+
+    async def hold() -> None:
+        async with limits.turn(FOREGROUND):
+            went.append("held")
+            await release.wait()
+
+    async def go(context: RequestContext) -> None:
+        async with limits.turn(context):
+            went.append("background" if context.background else "foreground")
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        group.create_task(hold())
+        await until(lambda: went == ["held"])
+        impatient = group.create_task(go(FOREGROUND))
+        await everyone_has_asked()
+        group.create_task(go(BACKGROUND))
+        await everyone_has_asked()
+        impatient.cancel()
+        release.set()
+    assert went == ["held", "background"]
+
+
+async def test_a_lane_ends_so_many_seconds_from_now() -> None:
+    """`RequestContext.within` counts from now, by the loop's clock."""
+    now = asyncio.get_running_loop().time()
+    context = RequestContext.within(30, background=True)
+    assert 30 <= context.deadline - now < 31
+    assert context.background
+    assert not RequestContext.within(1).background

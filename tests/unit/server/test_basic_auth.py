@@ -1,0 +1,279 @@
+"""Basic auth against real bcrypt, at its lowest cost."""
+
+import asyncio
+import base64
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+
+import bcrypt
+import pytest
+
+from exporter.server.web_config import BasicAuth, TooManyChecks, basic_auth
+
+
+def hashed(password: bytes, cost: int = 4) -> bytes:
+    return bcrypt.hashpw(password, bcrypt.gensalt(cost))
+
+
+def header(user: str | bytes, password: str | bytes, scheme: str = "Basic") -> str:
+    user, password = (part.encode() if isinstance(part, str) else part for part in (user, password))
+    return f"{scheme} {base64.b64encode(user + b':' + password).decode()}"
+
+
+class Checks:
+    """Counts the bcrypt computations, and how many ran at once."""
+
+    def __init__(self, delay: float = 0) -> None:
+        self.count = self.running = self.most_running = 0
+        self.delay = delay
+        self.threads: set[int] = set()
+        self._lock = threading.Lock()
+
+    def __call__(self, password: bytes, expected: bytes) -> bool:
+        with self._lock:
+            self.count += 1
+            self.running += 1
+            self.most_running = max(self.most_running, self.running)
+            self.threads.add(threading.get_ident())
+        time.sleep(self.delay)
+        fits = bcrypt.checkpw(password, expected)
+        with self._lock:
+            self.running -= 1
+        return fits
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> Checks:
+    counted = Checks()
+    monkeypatch.setattr(basic_auth, "_fits", lambda password, expected: counted(password[:72], expected))
+    return counted
+
+
+@pytest.fixture
+def auth() -> Iterator[BasicAuth]:
+    auth = BasicAuth({"alice": hashed(b"wonderland"), "bob": hashed("gärtner:1".encode())})
+    yield auth
+    auth.close()
+
+
+async def test_the_right_password_of_a_known_user_is_allowed(auth: BasicAuth) -> None:
+    assert await auth.allows(header("alice", "wonderland"))
+    assert await auth.allows(header("alice", "wonderland", scheme="bASIC"))
+
+
+async def test_a_password_may_hold_colons_and_any_utf8(auth: BasicAuth) -> None:
+    assert await auth.allows(header("bob", "gärtner:1"))
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Basic",
+        "Basic !!!!",
+        "Basic ä",
+        "Basic " + base64.b64encode(b"no colon").decode(),
+        header("alice", "wonderlanD"),
+        header("alice", ""),
+        header("Alice", "wonderland"),
+        header("bob", "wonderland"),
+        header("nobody", "wonderland"),
+        header(b"\xff", b"\xff\x00"),
+        header("alice", "wonderland", scheme="Bearer"),
+    ],
+)
+async def test_anything_else_is_refused(auth: BasicAuth, authorization: str | None) -> None:
+    assert not await auth.allows(authorization)
+    assert not await auth.allows(authorization)
+
+
+async def test_without_users_everyone_is_allowed() -> None:
+    auth = BasicAuth({})
+    assert not auth.required
+    assert await auth.allows(None)
+
+
+async def test_only_the_first_72_bytes_count_as_with_go() -> None:
+    auth = BasicAuth({"alice": hashed(b"x" * 72)})
+    assert await auth.allows(header("alice", "x" * 72))
+    assert await auth.allows(header("alice", "x" * 100))
+    assert not await auth.allows(header("alice", "x" * 71))
+    auth.close()
+
+
+async def test_the_decoy_of_an_unknown_user_opens_nothing(auth: BasicAuth) -> None:
+    """Also not where bcrypt says that the password fits."""
+    unknown = auth._decoy(b"nobody")
+    assert unknown[:7] == b"$2b$04$"
+    assert not bcrypt.checkpw(b"anything", unknown)
+
+
+async def test_a_fitting_decoy_is_still_refused(auth: BasicAuth, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(basic_auth, "_fits", lambda _password, _hashed: True)
+    assert not await auth.allows(header("nobody", "anything"))
+
+
+async def test_answers_good_and_bad_are_remembered(auth: BasicAuth, checks: Checks) -> None:
+    for _ in range(5):
+        assert await auth.allows(header("alice", "wonderland"))
+        assert not await auth.allows(header("alice", "looking-glass"))
+        assert not await auth.allows(header("nobody", "wonderland"))
+    assert checks.count == 3
+
+
+async def test_bcrypt_never_runs_on_the_event_loop(auth: BasicAuth, checks: Checks) -> None:
+    await auth.allows(header("alice", "wonderland"))
+    assert checks.threads
+    assert threading.get_ident() not in checks.threads
+
+
+async def test_few_checks_run_at_once_and_the_others_wait(auth: BasicAuth, checks: Checks) -> None:
+    checks.delay = 0.02
+    guesses = ((header("alice", str(guess)), f"10.0.0.{guess}") for guess in range(20))
+    answers = await asyncio.gather(*(auth.allows(*guess) for guess in guesses))
+    assert not any(answers)
+    assert checks.count == 20
+    assert checks.most_running == 2
+
+
+async def test_equal_requests_at_once_cost_one_check_wherever_they_come_from(
+    auth: BasicAuth, checks: Checks
+) -> None:
+    checks.delay = 0.02
+    right, wrong = header("alice", "wonderland"), header("alice", "looking-glass")
+    answers = await asyncio.gather(
+        *(auth.allows(word, f"10.0.0.{number % 7}") for number in range(200) for word in (right, wrong))
+    )
+    assert answers == [True, False] * 200
+    assert checks.count == 2
+
+
+async def outcome(auth: BasicAuth, authorization: str, peer: str) -> bool | None:
+    """None where there is no answer because too many wait."""
+    try:
+        return await auth.allows(authorization, peer)
+    except TooManyChecks:
+        return None
+
+
+async def test_guesses_from_one_address_leave_room_for_another(auth: BasicAuth, checks: Checks) -> None:
+    """Also for who has not been checked before; and no more than 8 of one address wait."""
+    checks.delay = 0.01
+    flood = [
+        asyncio.create_task(outcome(auth, header("alice", str(guess)), "10.0.0.1")) for guess in range(500)
+    ]
+    await asyncio.sleep(0)
+    assert await auth.allows(header("alice", "wonderland"), "10.0.0.2")
+    assert [await each for each in flood] == [False] * 8 + [None] * 492
+    assert checks.count == 9
+    assert await auth.allows(header("bob", "gärtner:1"), "10.0.0.1"), "the address may ask again"
+
+
+async def test_a_flood_from_everywhere_is_bounded_and_not_remembered(auth: BasicAuth, checks: Checks) -> None:
+    """No more than 64 checks wait; whoever found no place is not refused for it later."""
+    checks.delay = 0.01
+    flood = [
+        asyncio.create_task(outcome(auth, header("alice", str(guess)), f"10.0.0.{guess}"))
+        for guess in range(100)
+    ]
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyChecks):
+        await auth.allows(header("alice", "wonderland"), "10.0.1.1")
+    assert [await each for each in flood] == [False] * 64 + [None] * 36
+    assert await auth.allows(header("alice", "wonderland"), "10.0.1.1")
+    assert not auth._checks
+    assert not auth._begun
+
+
+async def test_a_flood_does_not_push_out_who_is_already_known(auth: BasicAuth, checks: Checks) -> None:
+    assert await auth.allows(header("alice", "wonderland"))
+    for guess in range(200):
+        await auth.allows(header("alice", str(guess)))
+    before = checks.count
+    assert await auth.allows(header("alice", "wonderland"))
+    assert checks.count == before
+    assert len(auth._refused) == 128
+
+
+async def test_a_request_that_goes_away_leaves_no_more_than_the_allowed_threads(
+    auth: BasicAuth, checks: Checks
+) -> None:
+    checks.delay = 0.02
+    for guess in range(10):
+        task = asyncio.create_task(auth.allows(header("alice", str(guess)), f"10.0.0.{guess}"))
+        await asyncio.sleep(0.002)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await auth.allows(header("alice", "wonderland"))
+    assert checks.most_running <= 2
+    assert not auth._checks
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_is_remembered(
+    auth: BasicAuth, checks: Checks
+) -> None:
+    checks.delay = 0.02
+    task = asyncio.create_task(auth.allows(header("alice", "wonderland")))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await auth.allows(header("alice", "wonderland"))
+    assert await auth.allows(header("alice", "wonderland"))
+    assert checks.count == 1
+
+
+async def test_changed_users_are_checked_anew(auth: BasicAuth) -> None:
+    assert await auth.allows(header("alice", "wonderland"))
+    assert not await auth.allows(header("alice", "new"))
+    auth.replace({"alice": hashed(b"new")})
+    assert len(auth._allowed) == len(auth._refused) == 0
+    assert not await auth.allows(header("alice", "wonderland"))
+    assert await auth.allows(header("alice", "new"))
+    auth.replace({"carol": hashed(b"new")})
+    assert not await auth.allows(header("alice", "new"))
+
+
+async def test_the_same_users_again_keep_what_is_remembered(auth: BasicAuth, checks: Checks) -> None:
+    users = {"alice": hashed(b"wonderland")}
+    auth.replace(users)
+    await auth.allows(header("alice", "wonderland"))
+    auth.replace(dict(users))
+    await auth.allows(header("alice", "wonderland"))
+    assert checks.count == 1
+
+
+async def test_no_password_is_kept(auth: BasicAuth) -> None:
+    await auth.allows(header("alice", "wonderland"))
+    kept = list(auth._allowed._digests)
+    assert [len(digest) for digest in kept] == [32]
+    assert b"wonderland" not in b"".join(kept)
+
+
+async def test_an_unknown_user_takes_as_long_as_a_known_one() -> None:
+    """At a cost where bcrypt takes some 5 ms, far above what the rest of the check takes."""
+    auth = BasicAuth({"alice": hashed(b"wonderland", cost=6)})
+
+    async def seconds(user: str, guess: int) -> float:
+        begin = time.perf_counter()
+        await auth.allows(header(user, f"guess {guess}"))
+        return time.perf_counter() - begin
+
+    # In turns, so that a busy machine slows both.
+    taken = [(await seconds("alice", guess), await seconds("nobody", guess)) for guess in range(15)]
+    known, unknown = (statistics.median(column) for column in zip(*taken, strict=True))
+    assert 0.5 < unknown / known < 2
+    auth.close()
+
+
+def test_unknown_users_look_like_the_known_ones_of_every_cost() -> None:
+    """A fixed cost would tell those whose hashes have another one; one per request, by its change."""
+    auth = BasicAuth({"cheap": hashed(b"a", cost=4), "dear": hashed(b"b", cost=6)})
+    names = [f"user {number}".encode() for number in range(64)]
+    assert {auth._decoy(name)[4:6] for name in names} == {b"04", b"06"}
+    assert [auth._decoy(name) for name in names] == [auth._decoy(name) for name in names]
+    auth.close()
