@@ -8,9 +8,9 @@ from pathlib import Path
 from exporter.app import accessible
 from exporter.config import Invocation, Settings, WorkspaceAccess
 from exporter.databricks.client import WorkspaceClient
+from exporter.databricks.context import Priority, RequestContext
 from exporter.databricks.errors import WorkspaceError
 from exporter.own_metrics import OwnMetrics, WorkspaceMetrics
-from exporter.polling.reader import in_time
 from exporter.runs.series_keys import job_label
 from exporter.server.web_config import load
 
@@ -52,9 +52,11 @@ async def _check_workspace(
     own_metrics = WorkspaceMetrics(OwnMetrics(), access.name, settings.poll.interval)
     try:
         async with WorkspaceClient(access, settings.api, own_metrics, note_secret) as client:
-            async with in_time(min(settings.api.timeout, FIRST_ANSWER_SECONDS)) as context:
+            first = min(settings.api.timeout, FIRST_ANSWER_SECONDS)
+            async with RequestContext.while_pages_come(Priority.LISTS, first) as context:
                 await client.probe_clock(context)
-            async with in_time(max(settings.poll.interval, 2 * settings.api.timeout)) as context:
+            later = max(settings.poll.interval, 2 * settings.api.timeout)
+            async with RequestContext.while_pages_come(Priority.LISTS, later) as context:
                 names = await client.list_job_names(context)
                 active = Counter(
                     [

@@ -1,15 +1,24 @@
-"""THE table: every metric family this exporter serves, and nothing else anywhere names one.
+"""THE table: every metric family this exporter serves, and how each value is observed.
 
-The accounting takes its buckets and the layout of its totals from here, the exposition its names, types
-and help texts, the README and the tests everything. Buckets are in seconds (attempts in attempts).
+No other module names a metric. The layout of the totals, the count of series, the rendering, the README and
+the tests follow from this table. A new histogram is one more field of `databricks/models.py` and one more row
+here. Buckets are in seconds (attempts in attempts); the API's durations come in milliseconds.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from exporter.databricks.models import Run, Task
+from exporter.runs import durations, outcomes
+from exporter.runs.outcomes import RESULTS
+from exporter.runs.records import LastRun
 
 Kind = Literal["histogram", "counter", "gauge"]
 # What one set of values belongs to: a job at one performance target, a job, or the exporter itself.
 Scope = Literal["series_key", "job", "exporter"]
+# What is counted or observed: a finished run, a repair that ended later, a finished task attempt.
+Subject = Literal["run", "repair", "task"]
 
 RUN_LABELS = ("workspace", "job_id", "effective_performance_target")
 JOB_LABELS = ("workspace", "job_id")
@@ -19,11 +28,8 @@ QUEUE_BUCKETS = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 14400, 43200, 8640
 ATTEMPT_BUCKETS = (1, 2, 3, 4, 5, 10, 20)
 REQUEST_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 POLL_BUCKETS = (0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
-
-# The closed set of `result` values, in the order of the slots that count them.
-RESULTS = ("SUCCESS", "SUCCESS_WITH_FAILURES", "FAILED", "TIMEDOUT", "CANCELED", "SKIPPED", "UNKNOWN")
-# These exist at 0 as soon as a job is seen, so that increase() sees its first failure.
-SEEDED_RESULTS = ("SUCCESS", "FAILED", "TIMEDOUT", "CANCELED")
+# Why a run waits for an answer of its own, in the order of the contract.
+PENDING_REASONS = ("vanished", "large", "repaired", "refused", "failing")
 
 
 # One of a kind each: compared and looked up by identity.
@@ -31,6 +37,11 @@ SEEDED_RESULTS = ("SUCCESS", "FAILED", "TIMEDOUT", "CANCELED")
 class Family:
     """One metric family: `name` as in a sample (counters end in `_total`), `labels` without `le`.
 
+    `subject`: what a histogram or counter of runs takes in; a histogram only takes in what executed.
+    `value`: of a histogram, what one subject observes, in milliseconds or attempts, None for nothing; of a
+    gauge of last runs, its value. `slot`: of a counter by result, the index in `results` that one subject
+    counts in, None for none. `words`: of a counter with open labels, their values for one subject.
+    `seeded`: whether its most telling results exist at 0 as soon as a job is seen.
     `exemplars`: whether OpenMetrics shows with each bucket the newest run that fell into it.
     """
 
@@ -41,25 +52,69 @@ class Family:
     scope: Scope
     buckets: tuple[float, ...] = ()
     exemplars: bool = False
+    subject: Subject | None = None
+    value: Callable[[Any], float | None] | None = None
+    slot: Callable[[Any], int | None] | None = None
+    words: Callable[[Any], tuple[str, ...]] | None = None
+    results: tuple[str, ...] = ()
+    seeded: bool = False
 
     @property
     def openmetrics_name(self) -> str:
         """The family name of OpenMetrics 1.0, where only a counter's samples end in `_total`."""
         return self.name.removesuffix("_total") if self.kind == "counter" else self.name
 
+    @property
+    def scale(self) -> int:
+        """How many of the unit observed make one of the unit served."""
+        return 1000 if self.name.endswith("_seconds") else 1
+
 
 def _run_histogram(
-    name: str, text: str, buckets: tuple[float, ...] = DURATION_BUCKETS, *, exemplars: bool = False
+    name: str,
+    text: str,
+    value: Callable[[Run], float | None],
+    buckets: tuple[float, ...] = DURATION_BUCKETS,
+    *,
+    exemplars: bool = False,
 ) -> Family:
-    return Family(name, "histogram", text, RUN_LABELS, "series_key", buckets, exemplars)
+    return Family(
+        name, "histogram", text, RUN_LABELS, "series_key", buckets, exemplars, subject="run", value=value
+    )
 
 
-def _run_counter(name: str, text: str, *labels: str) -> Family:
-    return Family(name, "counter", text, (*RUN_LABELS, *labels), "series_key")
+def _task_histogram(
+    name: str, text: str, value: Callable[[Task], float | None], *, exemplars: bool = False
+) -> Family:
+    return Family(
+        name,
+        "histogram",
+        text,
+        RUN_LABELS,
+        "series_key",
+        DURATION_BUCKETS,
+        exemplars,
+        subject="task",
+        value=value,
+    )
 
 
-def _last_run(name: str, text: str) -> Family:
-    return Family(name, "gauge", text, RUN_LABELS, "job")
+def _result_counter(name: str, subject: Subject, text: str, *, seeded: bool = False) -> Family:
+    return Family(
+        name,
+        "counter",
+        text,
+        (*RUN_LABELS, "result"),
+        "series_key",
+        subject=subject,
+        slot=outcomes.result_slot,
+        results=RESULTS,
+        seeded=seeded,
+    )
+
+
+def _last_run(name: str, text: str, value: Callable[[LastRun], float | None]) -> Family:
+    return Family(name, "gauge", text, RUN_LABELS, "job", value=value)
 
 
 def _job_gauge(name: str, text: str, *labels: str) -> Family:
@@ -70,103 +125,153 @@ def _own(name: str, kind: Kind, text: str, *labels: str, buckets: tuple[float, .
     return Family(name, kind, text, labels, "exporter", buckets)
 
 
+def _seconds(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def with_duration_buckets(families: Iterable[Family], buckets: Sequence[float]) -> tuple[Family, ...]:
+    """The same families, with these buckets (seconds) in every histogram of durations."""
+    return tuple(
+        replace(family, buckets=tuple(buckets))
+        if family.kind == "histogram" and family.name.endswith("_seconds")
+        else family
+        for family in families
+    )
+
+
 RUN_DURATION = _run_histogram(
     "databricks_job_run_duration_seconds",
     "Duration of finished job runs that executed: run_duration, without the idle time before a repair.",
+    durations.run_duration_ms,
     exemplars=True,
 )
 RUN_QUEUE = _run_histogram(
     "databricks_job_run_queue_duration_seconds",
     "Time finished job runs that executed spent in the queue; 0 when never queued.",
+    durations.queue_duration_ms,
     QUEUE_BUCKETS,
 )
 RUN_SETUP = _run_histogram(
     "databricks_job_run_setup_duration_seconds",
     "Cluster set-up time of finished job runs with job-level phases; see the task family for the others.",
+    durations.of_job(durations.setup_ms),
 )
 RUN_EXECUTION = _run_histogram(
     "databricks_job_run_execution_duration_seconds",
     "Execution time of finished job runs with job-level phases; see the task family for the others.",
+    durations.of_job(durations.execution_ms),
 )
 RUN_CLEANUP = _run_histogram(
     "databricks_job_run_cleanup_duration_seconds",
     "Clean-up time of finished job runs with job-level phases; see the task family for the others.",
+    durations.of_job(durations.cleanup_ms),
 )
 RUN_ATTEMPTS = _run_histogram(
     "databricks_job_run_attempts",
     "Highest attempt that finished job runs reached, over the run and its tasks, counted from 1.",
+    durations.attempts,
     ATTEMPT_BUCKETS,
 )
-RUNS = _run_counter("databricks_job_runs_total", "Finished job runs, each counted exactly once.", "result")
-TERMINATIONS = _run_counter(
+RUNS = _result_counter(
+    "databricks_job_runs_total", "run", "Finished job runs, each counted exactly once.", seeded=True
+)
+TERMINATIONS = Family(
     "databricks_job_run_terminations_total",
+    "counter",
     "Finished job runs by the API's termination code and type.",
-    "code",
-    "type",
+    (*RUN_LABELS, "code", "type"),
+    "series_key",
+    subject="run",
+    words=outcomes.termination,
 )
-REPAIRS = _run_counter(
+REPAIRS = _result_counter(
     "databricks_job_run_repairs_total",
+    "repair",
     "Finished repairs that ended after their run was first counted, by the repair's result.",
-    "result",
 )
-TASK_SETUP = _run_histogram(
+TASK_SETUP = _task_histogram(
     "databricks_task_run_setup_duration_seconds",
     "Set-up time of finished task attempts that executed.",
+    durations.setup_ms,
 )
-TASK_EXECUTION = _run_histogram(
+TASK_EXECUTION = _task_histogram(
     "databricks_task_run_execution_duration_seconds",
     "Execution time of finished task attempts that executed.",
+    durations.execution_ms,
     exemplars=True,
 )
-TASK_CLEANUP = _run_histogram(
+TASK_CLEANUP = _task_histogram(
     "databricks_task_run_cleanup_duration_seconds",
     "Clean-up time of finished task attempts that executed.",
+    durations.cleanup_ms,
 )
-TASK_RUNS = _run_counter("databricks_task_runs_total", "Finished task attempts.", "result")
-TASK_RETRIES = _run_counter(
-    "databricks_task_run_retries_total", "Finished task attempts that were not the first of their task."
+TASK_RUNS = _result_counter("databricks_task_runs_total", "task", "Finished task attempts.")
+TASK_RETRIES = Family(
+    "databricks_task_run_retries_total",
+    "counter",
+    "Finished task attempts that were not the first of their task.",
+    RUN_LABELS,
+    "series_key",
+    subject="task",
+    slot=lambda task: 0 if task.attempt_number else None,
 )
 
 LAST_START = _last_run(
     "databricks_job_last_run_start_timestamp_seconds",
     "Start of the job's last finished run that executed, in seconds since the epoch.",
+    lambda last: _seconds(last.start_ms or None),
 )
 LAST_END = _last_run(
     "databricks_job_last_run_end_timestamp_seconds",
     "End of the job's last finished run that executed, in seconds since the epoch.",
+    lambda last: _seconds(last.end_ms or None),
 )
 LAST_DURATION = _last_run(
-    "databricks_job_last_run_duration_seconds", "Duration of the job's last finished run that executed."
+    "databricks_job_last_run_duration_seconds",
+    "Duration of the job's last finished run that executed.",
+    lambda last: _seconds(last.duration_ms),
 )
 LAST_QUEUE = _last_run(
     "databricks_job_last_run_queue_duration_seconds",
     "Queue time of the job's last finished run that executed; 0 when it never queued.",
+    lambda last: _seconds(last.queue_ms),
 )
 LAST_SETUP = _last_run(
     "databricks_job_last_run_setup_duration_seconds",
     "Set-up time of the job's last finished run that executed; absent where the API reports no phases.",
+    lambda last: _seconds(last.phases and last.phases.setup_ms),
 )
 LAST_EXECUTION = _last_run(
     "databricks_job_last_run_execution_duration_seconds",
     "Execution time of the job's last finished run that executed; absent where the API reports no phases.",
+    lambda last: _seconds(last.phases and last.phases.execution_ms),
 )
 LAST_CLEANUP = _last_run(
     "databricks_job_last_run_cleanup_duration_seconds",
     "Clean-up time of the job's last finished run that executed; absent where the API reports no phases.",
+    lambda last: _seconds(last.phases and last.phases.cleanup_ms),
 )
 LAST_ATTEMPTS = _last_run(
-    "databricks_job_last_run_attempts", "Highest attempt of the job's last finished run that executed."
+    "databricks_job_last_run_attempts",
+    "Highest attempt of the job's last finished run that executed.",
+    lambda last: last.attempts,
 )
 LAST_SUCCESS = _last_run(
     "databricks_job_last_run_success",
     "1 when the job's last finished run that executed ended in SUCCESS or SUCCESS_WITH_FAILURES, else 0.",
+    lambda last: int(last.success),
 )
 LAST_ID = _last_run(
-    "databricks_job_last_run_id", "Run id of the job's last finished run that executed, for links."
+    "databricks_job_last_run_id",
+    "Run id of the job's last finished run that executed, for links.",
+    lambda last: last.run_id,
 )
-LAST_SUCCESS_TIME = _last_run(
+LAST_SUCCESS_TIME = Family(
     "databricks_job_last_success_timestamp_seconds",
+    "gauge",
     "End of the job's last successful run, in seconds since the epoch.",
+    RUN_LABELS,
+    "job",
 )
 
 ACTIVE_RUNS = _job_gauge(
@@ -237,7 +342,7 @@ SETTLED = _own(
 LOST = _own(
     "databricks_exporter_runs_lost_total",
     "counter",
-    "Runs that were seen active and were gone before they could be counted.",
+    "Runs that were gone before they could be counted.",
     "workspace",
 )
 DECODE_ERRORS = _own(
@@ -248,6 +353,25 @@ DECODE_ERRORS = _own(
 )
 TRACKED = _own(
     "databricks_exporter_tracked_runs", "gauge", "Runs remembered: active and settled.", "workspace"
+)
+PENDING = _own(
+    "databricks_exporter_pending_runs",
+    "gauge",
+    "Runs that wait for an answer of their own before they can be counted, by why they do.",
+    "workspace",
+    "reason",
+)
+OLDEST_PENDING = _own(
+    "databricks_exporter_oldest_pending_run_timestamp_seconds",
+    "gauge",
+    "When the oldest of those became pending, in seconds since the epoch; absent while there is none.",
+    "workspace",
+)
+FIRST_POLL_PROGRESS = _own(
+    "databricks_exporter_first_poll_progress_ratio",
+    "gauge",
+    "How much of the first poll's lookback has been read, from 0 to 1; 1 afterwards.",
+    "workspace",
 )
 LIMITED = _own(
     "databricks_exporter_limited_jobs",
@@ -277,7 +401,7 @@ RUN_FAMILIES = (
     TASK_RUNS,
     TASK_RETRIES,
 )
-JOB_FAMILIES = (
+LAST_RUN_FAMILIES = (
     LAST_START,
     LAST_END,
     LAST_DURATION,
@@ -288,6 +412,9 @@ JOB_FAMILIES = (
     LAST_ATTEMPTS,
     LAST_SUCCESS,
     LAST_ID,
+)
+JOB_FAMILIES = (
+    *LAST_RUN_FAMILIES,
     LAST_SUCCESS_TIME,
     ACTIVE_RUNS,
     OLDEST_ACTIVE,
@@ -307,6 +434,9 @@ OWN_FAMILIES = (
     LOST,
     DECODE_ERRORS,
     TRACKED,
+    PENDING,
+    OLDEST_PENDING,
+    FIRST_POLL_PROGRESS,
     LIMITED,
     SERIES,
     RENDER_DURATION,

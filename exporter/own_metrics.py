@@ -6,7 +6,8 @@ so that they tell the truth while nothing else moves.
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import generate_latest as generate_text
@@ -22,9 +23,13 @@ from exporter.families import (
     API_RETRIES,
     BUILD_INFO,
     DECODE_ERRORS,
+    FIRST_POLL_PROGRESS,
     LAST_POLL,
     LIMITED,
     LOST,
+    OLDEST_PENDING,
+    PENDING,
+    PENDING_REASONS,
     POLL_DURATION,
     POLLS,
     RENDER_DURATION,
@@ -52,6 +57,9 @@ class OwnMetrics:
         self.last_poll = self._gauge(LAST_POLL)
         self.tracked = self._gauge(TRACKED)
         self.limited = self._gauge(LIMITED)
+        self.pending = self._gauge(PENDING)
+        self.oldest_pending = self._gauge(OLDEST_PENDING)
+        self.first_poll_progress = self._gauge(FIRST_POLL_PROGRESS)
         self.poll_duration = self._histogram(POLL_DURATION)
         self.polls = self._counter(POLLS)
         self.requests = self._counter(API_REQUESTS)
@@ -96,20 +104,23 @@ class WorkspaceMetrics:
         redact: Callable[[str], str] = str,
     ) -> None:
         self.workspace = workspace
+        self._api = own_metrics
         self.runs_settled = own_metrics.settled.labels(workspace)
         self.runs_lost = own_metrics.lost.labels(workspace)
         self.decode_errors = own_metrics.decode_errors.labels(workspace)
-        self.tracked_runs = own_metrics.tracked.labels(workspace)
+        self.first_poll_progress = own_metrics.first_poll_progress.labels(workspace)
         self.limited_jobs = own_metrics.limited.labels(workspace)
         self.active_runs = 0
+        self.pending_runs = 0
         self.failed_polls = 0
         self.last_error: str | None = None
         self.last_success_time: float | None = None
         self._redact = redact
-        self._api = own_metrics
         self._interval = interval
         self._monotonic = monotonic
         self._last_success: float | None = None
+        self._tracked_runs = own_metrics.tracked.labels(workspace)
+        self.note_pending(dict.fromkeys(PENDING_REASONS, 0), None)
         self._last_poll = own_metrics.last_poll.labels(workspace)
         self._poll_duration = own_metrics.poll_duration.labels(workspace)
         self._good_polls = own_metrics.polls.labels(workspace, "success")
@@ -138,6 +149,22 @@ class WorkspaceMetrics:
         self._last_success = self._monotonic()
         self.last_success_time = time.time()
         self._last_poll.set(self.last_success_time)
+
+    def note_memory(self, settled: int, active: int) -> None:
+        """Note how many runs are remembered."""
+        self._tracked_runs.set(settled + active)
+        self.active_runs = active
+
+    def note_pending(self, counts: Mapping[str, int], oldest: float | None) -> None:
+        """Note how many runs are pending, by reason, and since when the oldest is, None where none is."""
+        self.pending_runs = sum(counts.values())
+        for reason, count in counts.items():
+            self._api.pending.labels(self.workspace, reason).set(count)
+        if oldest is not None:
+            self._api.oldest_pending.labels(self.workspace).set(oldest)
+        else:
+            with suppress(KeyError):
+                self._api.oldest_pending.remove(self.workspace)
 
     def request_ended(self, endpoint: str, code: str, seconds: float) -> None:
         """Count a request; `code` is the HTTP status, `timeout` or `error`."""

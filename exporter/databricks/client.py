@@ -6,6 +6,7 @@ token repeats ends in an error, never in a loop.
 """
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import NamedTuple, Self, TypeVar
@@ -13,15 +14,16 @@ from typing import NamedTuple, Self, TypeVar
 import aiohttp
 import structlog
 from isal import isal_zlib
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from exporter import __version__
 from exporter.config import ApiSettings, Proxy, WorkspaceAccess
 from exporter.databricks import responses
 from exporter.databricks.api_version import OLDER, ApiVersion
 from exporter.databricks.auth import TOKEN_FORM, login_for
+from exporter.databricks.clock import Instant, ServerClock
+from exporter.databricks.context import Priority, RequestContext
 from exporter.databricks.errors import AccessRefused, NotUnderstood, TryAgain, UnknownPath
-from exporter.databricks.limits import RequestContext, RequestLimits
+from exporter.databricks.limits import RequestLimits
 from exporter.databricks.models import Run, Task
 from exporter.databricks.responses import DecodeError, JobPage, RunPage, Token
 from exporter.databricks.transport import tls_context, transport_error
@@ -48,7 +50,14 @@ MAX_BODIES_BYTES = 2 * MAX_BODY_BYTES
 # Inflates twice as fast as zlib; pages of runs are large and pack well.
 aiohttp.set_zlib_backend(isal_zlib)
 
-_backoff = wait_random_exponential(multiplier=1, max=20)
+# The longest wait before a request is repeated, by how often it was tried; the wait itself is drawn below it.
+FIRST_BACKOFF_SECONDS, MOST_BACKOFF_SECONDS = 1.0, 20.0
+# Later pages of one run are tried so often: a run of hundreds of pages is not begun anew for one bad page.
+PAGE_ATTEMPTS = 3
+# A listing of more runs than any workspace has never ends.
+MAX_PAGES = 100_000
+# Of answers whose `Date` is unlike our own clock, so many are asked for before one is believed.
+CLOCK_PROBES = 3
 _log = structlog.stdlib.get_logger(__name__)
 T = TypeVar("T")
 
@@ -70,7 +79,10 @@ class WorkspaceClient:
         api: ApiSettings,
         own_metrics: WorkspaceMetrics,
         note_secret: Callable[[str], object],
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
+        """`wall_clock`: our own, in seconds since the epoch."""
+        self._wall_clock = wall_clock
         self.workspace = access.name
         self.timeout = api.timeout
         # When an answer last came, by the loop's clock.
@@ -86,8 +98,7 @@ class WorkspaceClient:
         self._note_secret = note_secret
         self._login = login_for(access, self._fetch_token, note_secret)
         self._session: aiohttp.ClientSession | None = None
-        # The server's clock minus the loop's, by the last `Date` header; ours where there was none yet.
-        self._server_offset: float | None = None
+        self._clock = ServerClock()
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
@@ -109,19 +120,31 @@ class WorkspaceClient:
 
     async def __aexit__(self, *_: object) -> None:
         """Close the connection pool."""
+        await self._limits.close()
         if self._session is not None:
             await self._session.close()
 
-    def server_ms(self, moment: float) -> int:
-        """The server's clock at a moment of the loop's clock, in milliseconds since the epoch."""
-        offset = self._server_offset
-        if offset is None:
-            offset = time.time() - asyncio.get_running_loop().time()
-        return int((moment + offset) * 1000)
+    @property
+    def pending_at_once(self) -> int:
+        """How many requests for pending runs may be in flight."""
+        return self._limits.pending_at_once
+
+    def now(self) -> Instant:
+        """The time now, by the server's clock and by ours."""
+        return self._clock.now(asyncio.get_running_loop().time(), self._wall_clock())
 
     async def probe_clock(self, context: RequestContext) -> None:
-        """Ask for the least there is, to know the server's clock."""
-        await self._get(RUNS_LIST, {"limit": "1", "active_only": "true"}, context, responses.decode_run_page)
+        """Ask for the least there is, until the server's clock is known from more than one answer."""
+        loop = asyncio.get_running_loop()
+        asked = 0
+        while asked == 0 or (
+            asked < CLOCK_PROBES and self._clock.needs_witness(loop.time(), self._wall_clock())
+        ):
+            asked += 1
+            await self._get(
+                RUNS_LIST, {"limit": "1", "active_only": "true"}, context, responses.decode_run_page
+            )
+            context.page_came()
 
     async def list_runs(self, context: RequestContext, **params: str | int) -> AsyncGenerator[RunPage, None]:
         """The pages of `runs/list`, newest start first."""
@@ -148,6 +171,7 @@ class WorkspaceClient:
             part = page.run
             if isinstance(part, DecodeError):
                 return part
+            context.attempts = PAGE_ATTEMPTS
             if whole is None:
                 whole = part
             elif _standing(part) != _standing(whole):
@@ -163,10 +187,10 @@ class WorkspaceClient:
     ) -> AsyncGenerator["P", None]:
         token: str | None = None
         seen: set[str] = set()
-        while True:
-            page = await self._get(
-                endpoint, {**query, "page_token": token} if token else query, context, decode
-            )
+        for _ in range(MAX_PAGES):
+            asked = {**query, "page_token": token} if token else query
+            page = await self._get(endpoint, asked, context, decode)
+            context.page_came()
             yield page
             token = page.next_page_token
             if token is None:
@@ -174,47 +198,36 @@ class WorkspaceClient:
             if token in seen:
                 raise NotUnderstood(f"{endpoint}: the server repeats a page token, so the listing never ends")
             seen.add(token)
+        raise NotUnderstood(f"{endpoint}: more than {MAX_PAGES} pages; please report it")
 
     async def _get(
         self, endpoint: str, query: Mapping[str, str], context: RequestContext, decode: Callable[[bytes], T]
     ) -> T:
-        """A decoded answer, after however many attempts fit before the context's deadline."""
-        # Nearly every request succeeds at once; one that does costs no more than itself.
-        try:
-            return await self._attempt(endpoint, query, context, decode)
-        except TryAgain as fault:
-            failed = [fault]
+        """A decoded answer, after as many attempts as the context allows."""
+        loop = asyncio.get_running_loop()
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._attempt(endpoint, query, context, decode)
+            except TryAgain as fault:
+                context.last_fault = str(fault)
+                # "Retry-After: 0", or a date that has passed, is no leave to ask again at once.
+                wait = fault.retry_after or random.uniform(0, _longest_wait(attempt))  # noqa: S311  no secret
+                if attempt == context.attempts or loop.time() + wait >= context.deadline:
+                    raise
+                self._note_repeated(endpoint, attempt, wait, fault)
+            await asyncio.sleep(wait)
 
-        async def attempt() -> T:
-            if failed:
-                raise failed.pop()
-            return await self._attempt(endpoint, query, context, decode)
-
-        return await self._retrying(endpoint, context)(attempt)
-
-    def _retrying(self, endpoint: str, context: RequestContext) -> AsyncRetrying:
-        """When a request is repeated, and until when."""
-
-        def too_late(state: RetryCallState) -> bool:
-            return asyncio.get_running_loop().time() + state.upcoming_sleep >= context.deadline
-
-        def note(state: RetryCallState) -> None:
-            self._own_metrics.request_repeated(endpoint)
-            _log.info(
-                "request will be repeated",
-                workspace=self.workspace,
-                endpoint=endpoint,
-                attempt=state.attempt_number,
-                wait_seconds=round(state.upcoming_sleep, 3),
-                cause=str(_fault(state)),
-            )
-
-        return AsyncRetrying(
-            retry=retry_if_exception_type(TryAgain),
-            wait=_wait,
-            stop=too_late,
-            before_sleep=note,
-            reraise=True,
+    def _note_repeated(self, endpoint: str, attempt: int, wait: float, fault: TryAgain) -> None:
+        self._own_metrics.request_repeated(endpoint)
+        _log.info(
+            "a request will be repeated",
+            workspace=self.workspace,
+            endpoint=endpoint,
+            attempt=attempt,
+            wait_seconds=round(wait, 3),
+            cause=str(fault),
         )
 
     async def _attempt(
@@ -234,7 +247,7 @@ class WorkspaceClient:
                 raise
         except TryAgain as fault:
             if fault.retry_after is not None:
-                self._limits.pause(fault.retry_after)
+                self._limits.pause(endpoint, fault.retry_after)
             raise TryAgain(f"{endpoint}: {fault}", fault.retry_after) from None
         except (AccessRefused, NotUnderstood) as fault:
             fault.args = (f"{endpoint}: {fault}",)
@@ -255,15 +268,17 @@ class WorkspaceClient:
         return answer
 
     async def _fetch_token(self, authorization: str) -> Token:
-        # Whoever waits for the token has a deadline of its own.
-        context = RequestContext(deadline=float("inf"))
+        # Every request waits for the token, each until a deadline of its own.
+        context = RequestContext(Priority.LISTS)
         try:
             answer = await self._exchange(
                 TOKEN_ENDPOINT, _PATHS[TOKEN_ENDPOINT], context, authorization, form=TOKEN_FORM
             )
             token = responses.decode_token(answer.status, answer.headers, answer.body, time.time())
         except TryAgain as fault:
-            raise TryAgain(f"{TOKEN_ENDPOINT}: {fault}", fault.retry_after) from None
+            if fault.retry_after is not None:
+                self._limits.pause(TOKEN_ENDPOINT, fault.retry_after)
+            raise TryAgain(f"{TOKEN_ENDPOINT}: {fault}") from None
         self._note_secret(token.access_token)
         return token
 
@@ -280,7 +295,8 @@ class WorkspaceClient:
         """One request and its answer, counted; every way it can fail on the wire is TryAgain."""
         assert self._session is not None, "the client is not open"  # noqa: S101
         loop = asyncio.get_running_loop()
-        async with self._limits.turn(context):
+        seconds = self.timeout if context.timeout is None else context.timeout
+        async with self._limits.turn(endpoint, context):
             began = loop.time()
             code = "error"
             try:
@@ -291,6 +307,7 @@ class WorkspaceClient:
                     data=form,
                     headers={"Authorization": authorization},
                     allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=seconds),
                     proxy=self._proxy.url if self._proxy else None,
                     proxy_headers=_proxy_headers(self._proxy),
                 ) as response:
@@ -298,15 +315,14 @@ class WorkspaceClient:
                     code = str(response.status)
             except TimeoutError:
                 code = "timeout"
-                raise TryAgain(f"no answer within {self.timeout:g} s") from None
+                raise TryAgain(f"no answer within {seconds:g} s") from None
             except (aiohttp.ClientError, OSError) as error:
                 raise transport_error(error, self._proxy.url if self._proxy else None) from None
             finally:
                 self._own_metrics.request_ended(endpoint, code, loop.time() - began)
         self.last_answer = loop.time()
         if (date := responses.server_time(response.headers)) is not None:
-            # Not later than it really is: the date was written before the answer came, in whole seconds.
-            self._server_offset = date - self.last_answer
+            self._clock.note(date, self.last_answer)
         return Answer(response.status, response.headers, body)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
@@ -361,12 +377,6 @@ def _joined(tasks: list[Task] | None, more: list[Task] | None) -> list[Task]:
     return (tasks or []) + [task for task in more or () if task.run_id not in known]
 
 
-def _fault(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None
-
-
-def _wait(state: RetryCallState) -> float:
-    """What the server asked for, else exponential with full jitter, in seconds."""
-    fault = _fault(state)
-    # "Retry-After: 0", or a date that has passed, is no leave to ask again as fast as the rate allows.
-    return (isinstance(fault, TryAgain) and fault.retry_after) or _backoff(state)
+def _longest_wait(attempt: int) -> float:
+    """The longest wait after so many attempts, in seconds: it doubles, up to a limit."""
+    return min(FIRST_BACKOFF_SECONDS * 2.0 ** (attempt - 1), MOST_BACKOFF_SECONDS)

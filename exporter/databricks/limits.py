@@ -1,17 +1,20 @@
 """When the next request may go: rate, requests in flight, waits the server asked for, and who goes first.
 
-What must stay true: no second sees more than 1.3 times the rate; a wait the server asked for is kept by
-every request; a background request (a sweep, job names) goes only while no other waits for its turn.
+What must stay true: no second sees more than 1.3 times the rate; a wait that the server asked for is kept by
+every request to that endpoint; pending runs get at least a quarter of the turns and the background a
+sixteenth, else lists go first, then pending runs; however many requests hang, lists find a place in flight.
 """
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import NamedTuple, Self
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from aiolimiter import AsyncLimiter
 
+from exporter.databricks.context import Priority, RequestContext
 from exporter.databricks.errors import TryAgain
 
 # This much of a second's requests may go at once. The rest of the 0.3 is room for what the network bunches.
@@ -19,18 +22,13 @@ BURST_SECONDS = 0.1
 # What any second may see, in rates; and by how much requests may come closer to each other on their way.
 MOST = 1.3
 BUNCHED_SECONDS = 0.04
+# While others wait too, every so many turns one is of this priority.
+_TURN_AT_LEAST = {Priority.PENDING: 4, Priority.BACKGROUND: 16}
 
 
-class RequestContext(NamedTuple):
-    """Under what terms requests go: until when, by the loop's clock, and whether they let others pass."""
-
-    deadline: float
-    background: bool = False
-
-    @classmethod
-    def within(cls, seconds: float, *, background: bool = False) -> Self:
-        """The context of work that must end in so many seconds from now."""
-        return cls(asyncio.get_running_loop().time() + seconds, background)
+class _Waiter(NamedTuple):
+    endpoint: str
+    granted: asyncio.Future[None]
 
 
 class RequestLimits:
@@ -41,55 +39,127 @@ class RequestLimits:
         pace = min(rate, max(math.floor(rate * MOST), 1) / (1 + BUNCHED_SECONDS))
         burst = max(1.0, pace * BURST_SECONDS)
         self._limiter = AsyncLimiter(burst, burst / pace)
-        self._in_flight = asyncio.Semaphore(concurrency)
-        self._waiting = 0
-        self._nobody_waits = asyncio.Event()
-        self._nobody_waits.set()
-        self._resume_at = 0.0
+        background = 2 if concurrency >= 8 else 1
+        self.pending_at_once = max(min(concurrency * 3 // 4, concurrency - background - 1), 1)
+        self._most = {
+            Priority.LISTS: concurrency,
+            Priority.PENDING: self.pending_at_once,
+            Priority.BACKGROUND: background,
+        }
+        self._concurrency = concurrency
+        self._in_flight = dict.fromkeys(Priority, 0)
+        self._waiting: dict[Priority, deque[_Waiter]] = {priority: deque() for priority in Priority}
+        # How many turns went to others since this priority, while it waited, had one.
+        self._passed = dict.fromkeys(Priority, 0)
+        self._resume_at: dict[str, float] = {}
+        self._changed = asyncio.Event()
+        self._dispatcher: asyncio.Task[None] | None = None
 
-    def pause(self, seconds: float) -> None:
-        """Keep every request back for so long, because the server asked for it."""
-        self._resume_at = max(self._resume_at, asyncio.get_running_loop().time() + seconds)
+    def pause(self, endpoint: str, seconds: float) -> None:
+        """Keep requests to an endpoint back for so long, because the server asked for it."""
+        resume_at = asyncio.get_running_loop().time() + seconds
+        self._resume_at[endpoint] = max(self._resume_at.get(endpoint, 0.0), resume_at)
+        self._changed.set()
 
     @asynccontextmanager
-    async def turn(self, context: RequestContext) -> AsyncIterator[None]:
-        """Wait for a turn and hold it while the request is in flight."""
-        async with AsyncExitStack() as stack:
-            if context.background:
-                await self._let_others_pass()
-                stack.callback(self._in_flight.release)
-                await self._go(context)
-            else:
-                with self._in_the_queue():
-                    await stack.enter_async_context(self._in_flight)
-                    await self._go(context)
-            yield
+    async def turn(self, endpoint: str, context: RequestContext) -> AsyncIterator[None]:
+        """Wait for a turn and hold it while the request is in flight.
 
-    async def _let_others_pass(self) -> None:
-        """Take a place in flight while nobody else waits: what came while we waited for it goes first."""
-        while True:
-            await self._nobody_waits.wait()
-            await self._in_flight.acquire()
-            if self._nobody_waits.is_set():
-                return
-            self._in_flight.release()
-
-    @contextmanager
-    def _in_the_queue(self) -> Iterator[None]:
-        self._waiting += 1
-        self._nobody_waits.clear()
+        Raises TryAgain where the server asked for a wait that is longer than the context has time.
+        """
+        await self._wait(endpoint, context)
         try:
             yield
         finally:
-            self._waiting -= 1
-            if not self._waiting:
-                self._nobody_waits.set()
+            self._in_flight[context.priority] -= 1
+            self._changed.set()
 
-    async def _go(self, context: RequestContext) -> None:
-        """Wait until the server wants to hear from us again and the rate allows it."""
+    async def close(self) -> None:
+        """End what hands out turns."""
+        if self._dispatcher is not None:
+            self._dispatcher.cancel()
+            await asyncio.wait([self._dispatcher])
+
+    async def _wait(self, endpoint: str, context: RequestContext) -> None:
         loop = asyncio.get_running_loop()
-        while (left := self._resume_at - loop.time()) > 0:
-            if self._resume_at >= context.deadline:
-                raise TryAgain(f"the workspace asked for no requests for another {left:.0f} s", left)
-            await asyncio.sleep(left)
-        await self._limiter.acquire()
+        resume_at = self._resume_at.get(endpoint, 0.0)
+        if resume_at >= context.deadline:
+            left = resume_at - loop.time()
+            raise TryAgain(f"the workspace asked for no requests for another {left:.0f} s", left)
+        waiter = _Waiter(endpoint, loop.create_future())
+        self._waiting[context.priority].append(waiter)
+        self._changed.set()
+        if self._dispatcher is None or self._dispatcher.done():
+            self._dispatcher = asyncio.create_task(self._dispatch(), name="request turns")
+        try:
+            await waiter.granted
+        except asyncio.CancelledError:
+            if waiter.granted.done() and not waiter.granted.cancelled():
+                self._in_flight[context.priority] -= 1
+            self._changed.set()
+            raise
+
+    async def _dispatch(self) -> None:
+        """Hand out turns for as long as any request waits."""
+        while any(self._waiting.values()):
+            self._changed.clear()
+            if self._next() is None:
+                await self._change(self._soonest())
+                continue
+            await self._limiter.acquire()
+            # Who waits may have changed meanwhile: the one that goes first now gets the turn.
+            if (found := self._next()) is not None:
+                self._grant(*found)
+
+    def _next(self) -> tuple[Priority, _Waiter] | None:
+        """The request that goes first of those that may go, None where none may."""
+        if sum(self._in_flight.values()) >= self._concurrency:
+            return None
+        found = {
+            priority: waiter
+            for priority in Priority
+            if self._in_flight[priority] < self._most[priority]
+            and (waiter := self._first(priority)) is not None
+        }
+        for priority, turns in _TURN_AT_LEAST.items():
+            if priority in found and self._passed[priority] >= turns - 1:
+                return priority, found[priority]
+        return min(found.items(), default=None, key=lambda item: item[0])
+
+    def _first(self, priority: Priority) -> _Waiter | None:
+        now = asyncio.get_running_loop().time()
+        waiting = self._waiting[priority]
+        while waiting and waiting[0].granted.done():
+            waiting.popleft()
+        for waiter in waiting:
+            if not waiter.granted.done() and self._resume_at.get(waiter.endpoint, 0.0) <= now:
+                return waiter
+        return None
+
+    def _grant(self, priority: Priority, waiter: _Waiter) -> None:
+        self._waiting[priority].remove(waiter)
+        self._in_flight[priority] += 1
+        for other in Priority:
+            self._passed[other] = (
+                0 if other is priority or not self._waiting[other] else self._passed[other] + 1
+            )
+        waiter.granted.set_result(None)
+
+    def _soonest(self) -> float | None:
+        """Seconds until an endpoint that is waited for may be asked again, None where none is paused."""
+        now = asyncio.get_running_loop().time()
+        paused = [
+            self._resume_at[waiter.endpoint] - now
+            for waiters in self._waiting.values()
+            for waiter in waiters
+            if self._resume_at.get(waiter.endpoint, 0.0) > now
+        ]
+        return min(paused, default=None)
+
+    async def _change(self, seconds: float | None) -> None:
+        """Wait until something changed, so many seconds at most."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            pass

@@ -13,11 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from exporter.exposition.blocks import Blocks
 from exporter.exposition.packing import Check, Packer, Piece, Strip, checked
-from exporter.exposition.render import Column, columns, heading, render_job, render_totals
+from exporter.exposition.render import Column, TotalsRenderer, columns, heading, render_job
 from exporter.exposition.snapshot import EMPTY, Format, Rendering, Snapshot
-from exporter.families import JOB_FAMILIES, RUN_FAMILIES, Family
+from exporter.families import JOB_FAMILIES, Family
 from exporter.own_metrics import OwnMetrics
-from exporter.runs.records import ActiveGauges, Expired, Job, SeriesKey
+from exporter.runs.changes import Expired
+from exporter.runs.layout import Layout
+from exporter.runs.records import ActiveGauges, Job
+from exporter.runs.series_keys import SeriesKey
 from exporter.runs.totals import Totals
 
 # A format is kept ready for so long after it was asked for.
@@ -31,12 +34,15 @@ _NOTHING = Expired()
 class Exposition:
     """Owns the rendered lines of all workspaces and the snapshot that is served."""
 
-    def __init__(self, own_metrics: OwnMetrics, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, own_metrics: OwnMetrics, layout: Layout, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """`clock`: seconds that never go back."""
         self.snapshot: Snapshot = EMPTY
         self._own_metrics = own_metrics
         self._clock = clock
-        self._series_keys = Blocks(render_totals, SERIES_KEYS_PER_GROUP)
+        self._renderer = TotalsRenderer(layout)
+        self._series_keys = Blocks(self._renderer.render, SERIES_KEYS_PER_GROUP)
         self._jobs = Blocks(render_job, JOBS_PER_GROUP)
         self._headings: dict[tuple[Family, Format], Piece] = {}
         self._one_at_a_time = threading.Lock()
@@ -91,7 +97,7 @@ class Exposition:
     def _publish(self) -> None:
         wanted = self._wanted()
         strips = [
-            *self._series_keys.strips(columns(RUN_FAMILIES, wanted)),
+            *self._series_keys.strips(columns(self._renderer.families, wanted)),
             *self._jobs.strips(columns(JOB_FAMILIES, wanted)),
         ]
         renderings = {form: Rendering.of(self._body(strips, form)) for form in wanted}

@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 from exporter import families
 from exporter.exposition.snapshot import Format
-from exporter.families import JOB_LABELS, RUN_FAMILIES, RUN_LABELS, Family
+from exporter.families import JOB_LABELS, LAST_RUN_FAMILIES, RUN_LABELS, Family
+from exporter.runs.layout import CounterSlots, HistogramSlots, Layout
+from exporter.runs.outcomes import RESULTS, SEEDED_RESULTS
 from exporter.runs.records import ActiveGauges, Job
-from exporter.runs.series_keys import is_one_off
-from exporter.runs.totals import COUNTERS, HISTOGRAMS, SEEDED, SEEDED_SLOTS, Counter, Histogram, Totals
+from exporter.runs.series_keys import is_job_id
+from exporter.runs.totals import Totals
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
 _ESCAPED = re.compile(r'[\\\n"]')
@@ -50,10 +52,43 @@ def heading(family: Family, form: Format) -> str:
     return f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n"
 
 
-def render_totals(key: tuple[str, ...], totals: Totals, wanted: Iterable[Column]) -> list[str]:
-    """The lines of a series key (workspace, label, target) in each of these columns."""
-    labels = label_text(RUN_LABELS, key)
-    return [_of_totals(column, labels, totals) for column in wanted]
+class TotalsRenderer:
+    """Renders the totals of one layout."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.families = layout.families
+        self._layout = layout
+        self._templates = {
+            column: _template(column)
+            for column in columns(layout.families, Format)
+            if column.family.kind == "histogram"
+        }
+
+    def render(self, key: tuple[str, ...], totals: Totals, wanted: Iterable[Column]) -> list[str]:
+        """The lines of a series key (workspace, label, target) in each of these columns."""
+        labels = label_text(RUN_LABELS, key)
+        return [self._lines(column, labels, totals) for column in wanted]
+
+    def _lines(self, column: Column, labels: str, totals: Totals) -> str:
+        family = column.family
+        if family.kind == "histogram":
+            return self._histogram(column, labels, totals)
+        if family.words is not None:
+            return _open_counter(family, labels, totals)
+        return _counter(labels, totals, self._layout.counters[family.name])
+
+    def _histogram(self, column: Column, labels: str, totals: Totals) -> str:
+        slots, row = self._layout.histograms[column.family.name], totals.row
+        counts = [*accumulate(map(int, row[slots.first : slots.sum]))]
+        count = counts[-1]
+        if not count:
+            return ""
+        numbers: Iterable[object] = counts
+        if column.form is Format.OPENMETRICS:
+            numbers = chain.from_iterable(zip(counts, _exemplars(totals, slots), strict=True))
+        # The labels come last, so that nothing in them is taken for a placeholder.
+        text = self._templates[column] % (*numbers, count, row[slots.sum] / column.family.scale)
+        return text.replace("\0", labels)
 
 
 def render_job(
@@ -63,41 +98,31 @@ def render_job(
     (workspace, label), (job, active) = key, value
     lines = _last_run_lines(workspace, label, job)
     labels = label_text(JOB_LABELS, key)
-    if not is_one_off(label):
-        name = label_text(("job_name",), (job.name or "",))
-        lines[families.JOB_INFO] = f"{families.JOB_INFO.name}{{{labels},{name}}} 1\n"
+    if is_job_id(label):
+        lines[families.JOB_INFO] = _sample(families.JOB_INFO, labels, 1, job.name or "")
     if active is not None:
         lines |= _active_lines(labels, active)
     return [lines.get(column.family, "") for column in wanted]
 
 
-def _of_totals(column: Column, labels: str, totals: Totals) -> str:
-    family = column.family
-    if family.kind == "histogram":
-        return _histogram(column, labels, totals)
-    if family is families.TERMINATIONS:
-        return "".join(
-            f"{family.name}{{{labels},{label_text(('code', 'type'), ended)}}} {count}\n"
-            for ended, count in sorted(totals.terminations.items())
-        )
-    return _counter(family, labels, totals, COUNTERS[family.name])
+def _open_counter(family: Family, labels: str, totals: Totals) -> str:
+    counts = sorted(totals.words.get(family.name, {}).items())
+    return "".join(_sample(family, labels, count, *words) for words, count in counts)
 
 
-def _histogram(column: Column, labels: str, totals: Totals) -> str:
-    family = column.family
-    slots, row = HISTOGRAMS[family.name], totals.row
-    counts = [*accumulate(map(int, row[slots.first : slots.sum]))]
-    count = counts[-1]
-    if not count:
-        return ""
-    numbers: Iterable[object] = counts
-    if column.form is Format.OPENMETRICS:
-        numbers = chain.from_iterable(zip(counts, _exemplars(totals, slots), strict=True))
-    # The labels come last: what is in them is nobody's placeholder.
-    return (_TEMPLATES[column] % (*numbers, count, row[slots.sum] / slots.scale)).replace("\0", labels)
+def _counter(labels: str, totals: Totals, slots: CounterSlots) -> str:
+    family, row = slots.family, totals.row
+    if not family.results:
+        return f"{family.name}{{{labels}}} {row[slots.first]:.0f}\n" if row[slots.first] else ""
+    seeded = _SEEDED_SLOTS if family.seeded and totals.seeded else ()
+    return "".join(
+        f'{family.name}{{{labels},{family.labels[-1]}="{result}"}} {row[slots.first + slot]:.0f}\n'
+        for slot, result in enumerate(family.results)
+        if row[slots.first + slot] or slot in seeded
+    )
 
 
-def _exemplars(totals: Totals, slots: Histogram) -> Iterator[str]:
+def _exemplars(totals: Totals, slots: HistogramSlots) -> Iterator[str]:
     """What stands behind each bucket in OpenMetrics; the value in seconds, then the time."""
     for end_ms, run_id, value_ms in totals.exemplars_of(slots):
         yield f' # {{run_id="{run_id}"}} {value_ms / 1000!r} {end_ms / 1000!r}' if end_ms else ""
@@ -111,70 +136,37 @@ def _template(column: Column) -> str:
     return f"{buckets}{name}_count{{\0}} %d\n{name}_sum{{\0}} %r\n"
 
 
-_TEMPLATES = {
-    column: _template(column) for column in columns(RUN_FAMILIES, Format) if column.family.kind == "histogram"
-}
-
-
-def _counter(family: Family, labels: str, totals: Totals, slots: Counter) -> str:
-    row = totals.row
-    if not slots.results:
-        return f"{family.name}{{{labels}}} {row[slots.first]:.0f}\n" if row[slots.first] else ""
-    seeded = SEEDED_SLOTS if family is families.RUNS and row[SEEDED] else ()
-    return "".join(
-        f'{family.name}{{{labels},result="{result}"}} {row[slots.first + slot]:.0f}\n'
-        for slot, result in enumerate(slots.results)
-        if row[slots.first + slot] or slot in seeded
-    )
+_SEEDED_SLOTS = frozenset(RESULTS.index(result) for result in SEEDED_RESULTS)
 
 
 def _last_run_lines(workspace: str, label: str, job: Job) -> dict[Family, str]:
-    values: dict[Family, float | None] = {}
-    last, success = job.last_run, job.last_success
     lines: dict[Family, str] = {}
-    if last is not None:
-        phases = last.phases or (None, None, None)
-        values = {
-            families.LAST_START: _seconds(last.start_ms or None),
-            families.LAST_END: _seconds(last.end_ms),
-            families.LAST_DURATION: _seconds(last.duration_ms),
-            families.LAST_QUEUE: _seconds(last.queue_ms),
-            families.LAST_SETUP: _seconds(phases[0]),
-            families.LAST_EXECUTION: _seconds(phases[1]),
-            families.LAST_CLEANUP: _seconds(phases[2]),
-            families.LAST_ATTEMPTS: last.attempts,
-            families.LAST_SUCCESS: int(last.success),
-            families.LAST_ID: last.run_id,
-        }
+    if (last := job.last_run) is not None:
         labels = label_text(RUN_LABELS, (workspace, label, last.target))
-        lines = {
-            family: _sample(family, labels, value) for family, value in values.items() if value is not None
-        }
-    if success is not None:
-        labels = label_text(RUN_LABELS, (workspace, label, success.target))
+        for family in LAST_RUN_FAMILIES:
+            if family.value is not None and (value := family.value(last)) is not None:
+                lines[family] = _sample(family, labels, value)
+    if (success := job.last_success) is not None:
         family = families.LAST_SUCCESS_TIME
+        labels = label_text(RUN_LABELS, (workspace, label, success.target))
         lines[family] = _sample(family, labels, success.end_ms / 1000)
     return lines
 
 
 def _active_lines(labels: str, active: ActiveGauges) -> dict[Family, str]:
     runs, oldest, queued = families.ACTIVE_RUNS, families.OLDEST_ACTIVE, families.QUEUED_RUNS
-    states = [(label_text(("state",), (state,)), seen) for state, seen in sorted(active.states.items())]
-    reasons = [(label_text(("reason",), (reason,)), n) for reason, n in sorted(active.queue_reasons.items())]
+    states, reasons = sorted(active.states.items()), sorted(active.queue_reasons.items())
     return {
-        runs: "".join(_sample(runs, f"{labels},{state}", count) for state, (count, _) in states),
+        runs: "".join(_sample(runs, labels, count, state) for state, (count, _) in states),
         oldest: "".join(
-            _sample(oldest, f"{labels},{state}", start_ms / 1000)
-            for state, (_, start_ms) in states
-            if start_ms
+            _sample(oldest, labels, start_ms / 1000, state) for state, (_, start_ms) in states if start_ms
         ),
-        queued: "".join(_sample(queued, f"{labels},{reason}", count) for reason, count in reasons),
+        queued: "".join(_sample(queued, labels, count, reason) for reason, count in reasons),
     }
 
 
-def _sample(family: Family, labels: str, value: float) -> str:
+def _sample(family: Family, labels: str, value: float, *further: str) -> str:
+    """One line; `further`: the values of the family's last labels, which `labels` does not hold."""
+    if further:
+        labels = f"{labels},{label_text(family.labels[-len(further) :], further)}"
     return f"{family.name}{{{labels}}} {value!r}\n"
-
-
-def _seconds(milliseconds: float | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000

@@ -1,28 +1,34 @@
-"""What every way of reading a workspace shares: sorting, details, decode_errors told once, waiting."""
+"""What was read of a workspace, sorted. Runs that are not understood are logged once, as are odd times.
+
+A long list is read in slices of start time side by side: the pages of one slice come one after another.
+"""
 
 import asyncio
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, NamedTuple
 
 import structlog
 
 from exporter.databricks.client import WorkspaceClient
-from exporter.databricks.errors import AccessRefused, RunGone, TryAgain
-from exporter.databricks.limits import RequestContext
+from exporter.databricks.clock import Instant
+from exporter.databricks.context import RequestContext
+from exporter.databricks.errors import NotUnderstood
 from exporter.databricks.models import Run
 from exporter.databricks.responses import DecodeError, RunPage
+from exporter.databricks.sanity import without_impossible_times
 from exporter.own_metrics import WorkspaceMetrics
-from exporter.polling.recorder import Recorder
+from exporter.polling.side_by_side import together
 from exporter.runs.outcomes import is_finished
 
-# So many decode errors and refused runs are remembered: far more than a workspace has at a time. One that
-# falls out is told of again, or fails two more polls.
+# So many runs that were logged are remembered: far more than a workspace has at a time. One that falls out is
+# logged again.
 REMEMBERED = 10_000
-# A run that access is refused to in so many readings, while its workspace can be listed, is given up: its job
-# was taken out of our sight. Should it come back, a list or a sweep shows the run again.
-REFUSALS = 3
+# A slice is cut in two once so many of its pages came and more follow, and so many are read side by side.
+PAGES_BEFORE_A_CUT = 2
+SLICES_AT_ONCE = 8
+# More runs and task attempts than this in one list of a poll: the listing never ends.
+MAX_ITEMS = 2_000_000
 
 _WITHHELD = (
     "Jobs API 2.1 gives no tasks of a run that has more than a hundred; "
@@ -30,132 +36,174 @@ _WITHHELD = (
 )
 
 _log = structlog.stdlib.get_logger(__name__)
-T = TypeVar("T")
-U = TypeVar("U")
 
 
 class Read(NamedTuple):
-    """Runs by what the answers say of them, by run id; `gone` can't be fetched any more."""
+    """Runs by what the answers say of them, by run id."""
 
     finished: dict[int, Run]
     active: dict[int, Run]
-    gone: set[int]
 
     @classmethod
     def nothing(cls) -> "Read":
         """What has been read before anything is."""
-        return cls({}, {}, set())
+        return cls({}, {})
 
 
 class Reader:
     """Reads runs of one workspace and sorts them."""
 
-    def __init__(
-        self, client: WorkspaceClient, recorder: Recorder, own_metrics: WorkspaceMetrics, at_once: int
-    ) -> None:
-        """`at_once`: how many `runs/get` are asked for side by side."""
+    def __init__(self, client: WorkspaceClient, own_metrics: WorkspaceMetrics) -> None:
         self.client = client
-        self._recorder = recorder
         self._own_metrics = own_metrics
-        self._at_once = at_once
-        self._decode_errors: dict[str, None] = {}
-        self._refusals: dict[int, int] = {}
+        self._logged: dict[str, None] = {}
 
     async def list_runs(self, context: RequestContext, **params: str | int) -> Read:
-        """All pages of a listing."""
-        read = Read.nothing()
-        async for page in self.client.list_runs(context, **params):
-            self.sort(page, read)
-        return read
+        """All pages of a listing; a long one in slices side by side."""
+        return await _Listing(self, context, params).read()
 
     def sort(self, page: RunPage, read: Read) -> None:
         """Add a page's runs to what has been read."""
-        for decode_error in page.decode_errors:
-            self._tell(decode_error)
+        for error in page.decode_errors:
+            self.log_once(error)
+        now = self.client.now()
         for run in page.runs:
+            self.check_times(run, now)
             _add(run, read)
 
-    async def get_runs(self, run_ids: Iterable[int], context: RequestContext) -> Read:
-        """These runs with all their details; one that is not understood is left out."""
-        read = Read.nothing()
-
-        async def get(run_id: int) -> None:
-            try:
-                run = await self.client.get_run(run_id, context)
-            except RunGone:
-                read.gone.add(run_id)
-            except AccessRefused as refusal:
-                self._give_up_or_raise(run_id, refusal)
-                read.gone.add(run_id)
-            else:
-                self._refusals.pop(run_id, None)
-                if isinstance(run, DecodeError):
-                    self._tell(run)
-                else:
-                    _add(run, read)
-                    self._tell_if_withheld(run)
-
-        await side_by_side(get, run_ids, self._at_once)
-        return read
-
-    async def detailed(
-        self, listed: Mapping[int, Run], context: RequestContext, *, with_tasks: bool = True
-    ) -> Read:
-        """Finished items of a list, with the details that the list could not give fetched.
-
-        `with_tasks` says whether the list gave tasks. An item that is settled already or too old to matter
-        is left out where that saves a request. One that is running again by now comes back as active.
-        """
-        tracker = self._recorder.tracker
-        known = await self._recorder.known(listed.values())
-        wanted = {
-            run_id
-            for run_id, run in listed.items()
-            if tracker.needs_details(run, known)
-            or (not with_tasks and run_id not in known and tracker.matters(run))
-        }
-        read = await self.get_runs(wanted, context)
-        for run_id, run in listed.items():
-            # Of a run that can't be fetched any more, the list's answer is all there will ever be.
-            if run_id not in wanted or (run_id in read.gone and run_id not in known):
-                read.finished.setdefault(run_id, run)
-                if with_tasks and run_id not in known and tracker.matters(run):
-                    self._tell_if_withheld(run)
-        return read
-
-    def _give_up_or_raise(self, run_id: int, refusal: AccessRefused) -> None:
-        """Let a refused run fail its poll for a while, and then no more."""
-        if not refusal.perhaps_of_this_run:
-            raise refusal
-        _make_room(self._refusals, run_id)
-        self._refusals[run_id] = self._refusals.get(run_id, 0) + 1
-        if self._refusals[run_id] < REFUSALS:
-            raise refusal
-        if self._refusals[run_id] == REFUSALS:
-            _log.warning(
-                "a run can be listed or was active, but access to it is refused; it is given up",
-                workspace=self.client.workspace,
-                run=run_id,
-                cause=str(refusal),
+    def check_times(self, run: Run, now: Instant) -> None:
+        """Leave out times that can't be; the run itself counts."""
+        if fields := without_impossible_times(run, now.latest_ms):
+            self._log_run(
+                str(run.run_id), "a run has times that can't be; they are left out", ", ".join(fields)
             )
 
-    def _tell_if_withheld(self, run: Run) -> None:
-        """Tell of a finished run whose tasks the old API leaves out: the run is counted, they can't be."""
+    def note_withheld(self, run: Run) -> None:
+        """Log a finished run whose tasks the old API leaves out: the run is counted, they can't be."""
         if self.client.withholds_tasks and is_finished(run) and not run.tasks and (run.run_duration or 0) > 0:
-            self._tell(DecodeError(str(run.run_id), _WITHHELD), "a run is counted without its task attempts")
+            self.log_once(
+                DecodeError(str(run.run_id), _WITHHELD), "a run is counted without its task attempts"
+            )
 
-    def _tell(
+    def log_once(
         self,
-        decode_error: DecodeError,
+        error: DecodeError,
         what: str = "a run is not understood and is left out; please report its shape",
     ) -> None:
         """Count and log a run that is not understood, once, however often it is listed."""
-        if decode_error.key in self._decode_errors:
-            return
-        _make_room(self._decode_errors, decode_error.key)
-        self._decode_errors[decode_error.key] = None
-        self._own_metrics.decode_errors.inc()
-        _log.warning(what, workspace=self.client.workspace, run=decode_error.key, cause=decode_error.reason)
+        if self._log_run(error.key, what, error.reason):
+            self._own_metrics.decode_errors.inc()
+
+    def _log_run(self, key: str, what: str, cause: str) -> bool:
+        """Whether this was not logged yet."""
+        if key in self._logged:
+            return False
+        if len(self._logged) >= REMEMBERED:
+            del self._logged[next(iter(self._logged))]
+        self._logged[key] = None
+        _log.warning(what, workspace=self.client.workspace, run=key, cause=cause)
+        return True
+
+
+class _Slice:
+    """An interval of start times, both ends inclusive, newest first; None is without an end."""
+
+    def __init__(self, from_ms: int | None, to_ms: int | None) -> None:
+        self.from_ms = from_ms
+        self.to_ms = to_ms
+        self.pages = 0
+        self.newest_ms: float | None = None
+        self.oldest_ms: float | None = None
+        # Whether all pages came in their documented order: else nothing says what is still to come.
+        self.in_order = True
+
+    def note(self, page: RunPage) -> None:
+        self.pages += 1
+        for run in page.runs:
+            start_ms = run.start_time or 0
+            if self.oldest_ms is not None and start_ms > self.oldest_ms:
+                self.in_order = False
+            if self.newest_ms is None:
+                self.newest_ms = start_ms
+            self.oldest_ms = start_ms
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what follows belongs to another slice."""
+        return (
+            self.in_order
+            and self.from_ms is not None
+            and self.oldest_ms is not None
+            and self.oldest_ms < self.from_ms
+        )
+
+    def cut(self, reach: int) -> "_Slice | None":
+        """Give the older part away, and keep the newer one; None where start times don't allow that.
+
+        Without a known lower end the part that is kept is `reach` times as long as what was read so far.
+        """
+        if self.pages < PAGES_BEFORE_A_CUT or not self.in_order or not self.oldest_ms or not self.newest_ms:
+            return None
+        oldest_ms = int(self.oldest_ms)
+        if self.from_ms is None:
+            middle_ms = oldest_ms - reach * max(int(self.newest_ms) - oldest_ms, 1)
+        else:
+            middle_ms = (self.from_ms + oldest_ms) // 2
+        if middle_ms <= (self.from_ms or 0) or middle_ms >= oldest_ms:
+            return None
+        older = _Slice(self.from_ms, middle_ms)
+        self.from_ms = middle_ms
+        return older
+
+
+class _Listing:
+    """One listing while it is read."""
+
+    def __init__(self, reader: Reader, context: RequestContext, params: dict[str, str | int]) -> None:
+        self._reader = reader
+        self._context = context
+        self._params = params
+        self._read = Read.nothing()
+        self._slices = 0
+        self._reach = 2
+        self._items = 0
+
+    async def read(self) -> Read:
+        from_ms = self._params.get("start_time_from")
+        async with together() as group:
+            group.create_task(
+                self._read_slice(_Slice(None if from_ms is None else int(from_ms), None), group)
+            )
+        return self._read
+
+    async def _read_slice(self, part: _Slice, group: asyncio.TaskGroup) -> None:
+        self._slices += 1
+        async with aclosing(self._pages(part)) as pages:
+            async for page in pages:
+                part.note(page)
+                self._take(page)
+                if part.is_over or page.next_page_token is None:
+                    break
+                if self._slices < SLICES_AT_ONCE and (older := part.cut(self._reach)) is not None:
+                    if older.from_ms is None:
+                        self._reach *= 2
+                    group.create_task(self._read_slice(older, group))
+                    # It begins now: what is read meanwhile knows of it.
+                    await asyncio.sleep(0)
+        self._slices -= 1
+
+    def _pages(self, part: _Slice) -> AsyncGenerator[RunPage, None]:
+        bounds: dict[str, Any] = {"start_time_from": part.from_ms, "start_time_to": part.to_ms}
+        params = self._params | {name: value for name, value in bounds.items() if value is not None}
+        return self._reader.client.list_runs(self._context, **params)
+
+    def _take(self, page: RunPage) -> None:
+        self._items += sum(1 + len(run.tasks or ()) for run in page.runs)
+        if self._items > MAX_ITEMS:
+            raise NotUnderstood(
+                f"runs/list: more than {MAX_ITEMS} runs and tasks in one list; please report it"
+            )
+        self._reader.sort(page, self._read)
 
 
 def _add(run: Run, read: Read) -> None:
@@ -165,76 +213,3 @@ def _add(run: Run, read: Read) -> None:
     other = read.finished.get(run.run_id)
     if other is None or (run.end_time or 0) > (other.end_time or 0):
         read.finished[run.run_id] = run
-
-
-def _make_room(remembered: dict[T, Any], key: T) -> None:
-    """Forget the oldest where there is no room for a new one."""
-    if key not in remembered and len(remembered) >= REMEMBERED:
-        del remembered[next(iter(remembered))]
-
-
-@asynccontextmanager
-async def in_time(seconds: float) -> AsyncIterator[RequestContext]:
-    """The context of work that must end in so many seconds; TryAgain when it does not."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield RequestContext.within(seconds)
-    except TimeoutError:
-        raise TryAgain(
-            f"not done within {seconds:g} s: the workspace answers too slowly, or api.rate is too low for it"
-        ) from None
-
-
-async def sleep(stop: asyncio.Event, seconds: float) -> None:
-    """Wait so long, or until told to stop."""
-    try:
-        async with asyncio.timeout(max(seconds, 0)):
-            await stop.wait()
-    except TimeoutError:
-        pass
-
-
-async def side_by_side(work: Callable[[T], Awaitable[None]], items: Iterable[T], at_once: int) -> None:
-    """Do work on items, so many at once; the first error stops all and is raised as it is."""
-    queue = list(items)[::-1]
-
-    async def worker() -> None:
-        while queue:
-            await work(queue.pop())
-
-    async with _together() as group:
-        for _ in range(min(at_once, len(queue))):
-            group.create_task(worker())
-
-
-async def both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
-    """Two things side by side; the first error stops both and is raised as it is."""
-    async with _together() as group:
-        one = group.create_task(_awaited(first))
-        two = group.create_task(_awaited(second))
-    return one.result(), two.result()
-
-
-@asynccontextmanager
-async def _together() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group whose first error is raised as it is."""
-    task = asyncio.current_task()
-    cancelled_before = task.cancelling() if task else 0
-    try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except BaseExceptionGroup as errors:
-        # Before Python 3.13 the group's own request to cancel its parent is left standing, and before 3.11.5
-        # the parent's next timeout takes it for a real one: the loop would end after its first failed poll.
-        if sys.version_info < (3, 13) and task and task.cancelling() > cancelled_before:
-            task.uncancel()
-        raise _first(errors) from None
-
-
-async def _awaited(awaitable: Awaitable[T]) -> T:
-    return await awaitable
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    error = errors.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error

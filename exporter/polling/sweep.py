@@ -1,7 +1,7 @@
 """The sweep: lists finished runs again, to catch repairs and late listings that no poll's window holds.
 
-What must stay true: it goes beside the polls and lets them pass; what it finds it commits page by page; its
-failure fails no poll, and the next sweep then reads from where this one was to begin.
+What must stay true: it runs beside the polls and yields to them; what it finds becomes pending, page by page;
+its failure fails no poll, and the next sweep then reads from where this one was to begin.
 """
 
 import asyncio
@@ -10,13 +10,12 @@ import msgspec
 import structlog
 
 from exporter.config import Settings
-from exporter.databricks.errors import WorkspaceError
-from exporter.databricks.limits import RequestContext
-from exporter.polling.reader import Read, Reader, sleep
+from exporter.databricks.context import Priority, RequestContext
+from exporter.polling.loop import run_loop
+from exporter.polling.reader import Read, Reader
 from exporter.polling.recorder import Advance, Recorder
-from exporter.runs.change_builder import Observation
+from exporter.runs.changes import Observation
 from exporter.runs.records import Progress
-from exporter.state.errors import StateError
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -31,50 +30,47 @@ class Sweeper:
         self._interval = settings.poll.sweep_interval
         self._window_ms = int(settings.poll.sweep_window * 1000)
         self._retry_after = settings.poll.interval
-        self._deadline = max(settings.poll.sweep_interval, 2 * settings.api.timeout)
+        self._patience = max(settings.poll.sweep_interval, 2 * settings.api.timeout)
 
     async def run(self, first_poll_done: asyncio.Event, stop: asyncio.Event) -> None:
         """Sweep whenever one interval has passed since the last sweep began, or since the first poll."""
-        log = _log.bind(workspace=self._client.workspace)
         await first_poll_done.wait()
-        while not stop.is_set():
-            await sleep(stop, self._due_in())
-            if stop.is_set():
-                return
-            try:
-                await self._sweep()
-            except (WorkspaceError, StateError) as fault:
-                log.warning("sweep failed; it begins again", cause=str(fault))
-                await sleep(stop, self._retry_after)
-            except Exception:  # a loop survives what nobody foresaw
-                log.exception("sweep failed in a way nobody foresaw; it begins again")
-                await sleep(stop, self._retry_after)
+        await run_loop("sweep", self._client.workspace, self._turn, self._failed, stop)
+
+    async def _turn(self) -> float:
+        if (due_in := self._due_in()) <= 0:
+            await self.sweep()
+            due_in = self._due_in()
+        return due_in
+
+    def _failed(self, error: str) -> float:
+        _log.warning("sweep failed; it begins again", workspace=self._client.workspace, cause=error)
+        return self._retry_after
 
     def _due_in(self) -> float:
         progress = self._progress()
         last_ms = progress.last_sweep_ms or progress.first_poll_ms
-        return min(self._interval - (self._now_ms() - last_ms) / 1000, self._interval)
+        return min(self._interval - (self._client.now().server_ms - last_ms) / 1000, self._interval)
 
-    async def _sweep(self) -> None:
-        began_ms = self._now_ms()
+    async def sweep(self) -> None:
+        """One sweep."""
+        began = self._client.now()
         last_ms = self._progress().last_sweep_ms
-        from_ms = min(began_ms, last_ms or began_ms) - self._window_ms
-        context = RequestContext.within(self._deadline, background=True)
-        async for page in self._client.list_runs(context, completed_only="true", start_time_from=from_ms):
-            listed = Read.nothing()
-            self._reader.sort(page, listed)
-            read = await self._reader.detailed(listed.finished, context, with_tasks=False)
-            running = listed.active | read.active
-            await self._recorder.record(Observation(read.finished.values(), running.values()), self._now_ms())
-        await self._recorder.record(Observation(), self._now_ms(), _swept_at(began_ms))
+        from_ms = min(began.earliest_ms, last_ms or began.earliest_ms) - self._window_ms
+        async with RequestContext.while_pages_come(Priority.BACKGROUND, self._patience) as context:
+            pages = self._client.list_runs(context, completed_only="true", start_time_from=from_ms)
+            async for page in pages:
+                read = Read.nothing()
+                self._reader.sort(page, read)
+                await self._recorder.record(
+                    Observation(swept=read.finished.values(), active=read.active.values())
+                )
+        await self._recorder.record(Observation(), _swept_at(began.server_ms))
 
     def _progress(self) -> Progress:
         progress = self._recorder.tracker.progress
         assert progress is not None  # noqa: S101  the first poll is over
         return progress
-
-    def _now_ms(self) -> int:
-        return self._client.server_ms(asyncio.get_running_loop().time())
 
 
 def _swept_at(began_ms: int) -> Advance:

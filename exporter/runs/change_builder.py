@@ -1,173 +1,281 @@
-"""The changes of one observation while they are being worked out. Pure.
+"""Which runs are new, active, pending, settled or reopened: what was read -> changes. Pure.
 
-What must stay true: the books are only read; a run is settled once, whatever comes twice.
+What must stay true: a finished run is counted once, whatever lists it is seen in, however often and in
+whatever order; it is settled only from an answer that says it has finished, and with all its tasks.
 """
 
+import math
 from array import array
 from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from itertools import groupby
+from operator import attrgetter
 
+import msgspec
+
+from exporter.databricks.clock import Instant
 from exporter.databricks.models import Run, Task
 from exporter.runs import counting, durations, expiry, outcomes
-from exporter.runs.records import (
-    ActiveRun,
-    Changes,
-    Expired,
-    Job,
-    LastRun,
-    LastSuccess,
-    Progress,
-    SeriesKey,
-    Settled,
-)
-from exporter.runs.series_count import Room, executed, more_series
-from exporter.runs.series_keys import NO_TARGET, OTHER, is_one_off, job_label, target_of
-from exporter.runs.totals import SEEDED, Totals
+from exporter.runs.changes import Changes, Expired, Observation
+from exporter.runs.job_changes import JobChanges
+from exporter.runs.open_sets import REASONS, STATES
+from exporter.runs.records import ActiveRun, Job, LastRun, PendingRun, Progress, Reason, Settled
+from exporter.runs.series_keys import NO_TARGET
+from exporter.runs.tracker import Tracker
+
+# A run does not exist, or has nothing new, once so many answers over so long have said so.
+DOUBTS = 3
+DOUBTED_MS = 10 * 60 * 1000
 
 
-class Observation(NamedTuple):
-    """What was read of a workspace.
+def observe(
+    tracker: Tracker,
+    observation: Observation,
+    known: Mapping[int, Settled],
+    progress: Progress | None,
+    now: Instant,
+    room: float = math.inf,
+) -> Changes:
+    """What an observation changes; the tracker is only read.
 
-    `finished`: runs that an answer says have ended, with all their tasks, and with their repair history
-    where `Tracker.needs_details` asked for it. `active`: runs that an answer says have not.
-    `replaced`: the ids that were active when the reading began and are accounted for by it; those that are
-    not in `active` are active no more. `gone`: those of them that do not exist any more.
+    `known`: what is settled already of the observation's runs and of those that are overdue. `room`: how many
+    series more there may be; new jobs that it is too small for count under OTHER.
     """
-
-    finished: Collection[Run] = ()
-    active: Collection[Run] = ()
-    replaced: Collection[int] = ()
-    gone: Collection[int] = ()
-
-
-class Books(Protocol):
-    """What is remembered of a workspace, as the tracker holds it."""
-
-    progress: Progress | None
-    active: dict[int, ActiveRun]
-    jobs: dict[str, Job]
-    totals: dict[SeriesKey, Totals]
-    last_ms: dict[SeriesKey, int]
-    names: Mapping[int, str]
-    collect_tasks: bool
-    idle_ms: int
-    whole_job: int
+    builder = ChangeBuilder(tracker, known, progress, now, room)
+    builder.observe(observation)
+    builder.drop_overdue(tracker.overdue(now))
+    return builder.changes()
 
 
 class ChangeBuilder:
-    """The changes of one observation while they are being worked out; the books are only read."""
+    """The changes of one observation while they are worked out."""
 
     def __init__(
         self,
-        books: Books,
+        tracker: Tracker,
         known: Mapping[int, Settled],
         progress: Progress | None,
-        now_ms: int,
+        now: Instant,
         room: float,
     ) -> None:
-        self._books = books
-        self._now_ms = now_ms
-        self._room = Room(room, books.whole_job, has_other=OTHER in books.jobs)
-        self._limited: set[str] = set()
+        """`known`: what is settled already of the runs in the observation. `room`: in series."""
+        self._tracker = tracker
         self._known = known
         self._progress = progress
-        self._bounds = progress or books.progress
-        self.settled: dict[int, Settled] = {}
-        self.totals: dict[SeriesKey, Totals] = {}
-        self.jobs: dict[str, Job] = {}
-        self.active: dict[int, ActiveRun] = {}
-        self._news: set[int] = set()
+        self._bounds = progress or tracker.progress
+        self._now = now
+        self._settled: dict[int, Settled] = {}
+        self._jobs = JobChanges(tracker, room)
+        self._active: dict[int, ActiveRun] = {}
+        self._pending: dict[int, PendingRun] = {}
+        self._no_longer_pending: set[int] = set()
+        self._lost: set[int] = set()
         self._newly_settled = 0
         self._runs_counted = 0
 
-    def changes(self, observation: Observation) -> Changes:
-        """The builder as a value."""
-        was_active = self._books.active
-        ended = self._news.intersection(was_active)
-        ended.update(run_id for run_id in observation.replaced if run_id not in self.active)
-        ended.intersection_update(was_active)
-        for run_id in ended - self._news:
-            self._touch(was_active[run_id])
-        jobs = {label: job for label, job in self.jobs.items() if self._books.jobs.get(label) != job}
-        gone = self._gone(ended)
+    def observe(self, observation: Observation) -> None:
+        """Take in everything that was read; the order of these steps decides between two answers."""
+        if observation.names is not None:
+            self._jobs.rename(observation.names)
+        self._take_answers(observation.answers)
+        for run in _latest(observation.finished):
+            self._finish_from_list(run)
+        for run in _latest(observation.swept):
+            self._sweep(run)
+        for run in observation.active:
+            if run.run_id not in observation.settled_meanwhile:
+                self._activate(run)
+        for run_id in observation.followed:
+            if run_id in self._tracker.active and not self._has_news(run_id):
+                self._pend(run_id, "vanished")
+
+    def drop_overdue(self, run_ids: Collection[int]) -> None:
+        """Give up runs that have been pending for longer than the API keeps any run."""
+        for run_id in run_ids:
+            if run_id not in self._no_longer_pending:
+                self._give_up(run_id)
+
+    def changes(self) -> Changes:
+        """The changes as a value."""
+        tracker = self._tracker
+        ended = {
+            run_id
+            for run_id in (*self._settled, *self._pending)
+            if run_id in tracker.active and run_id not in self._active
+        }
+        jobs = {label: job for label, job in self._jobs.jobs.items() if tracker.jobs.get(label) != job}
+        expired = self._expired(ended)
         return Changes(
-            settled=self.settled,
-            totals=self.totals,
+            settled=self._settled,
+            totals=self._jobs.totals,
             jobs=jobs,
-            active={i: run for i, run in self.active.items() if was_active.get(i) != run},
+            active={i: run for i, run in self._active.items() if tracker.active.get(i) != run},
             no_longer_active=frozenset(ended),
+            pending=self._pending,
+            no_longer_pending=frozenset(self._no_longer_pending),
             progress=self._progress,
             newly_settled=self._newly_settled,
             runs_counted=self._runs_counted,
-            runs_lost=len(set(observation.gone).intersection(was_active)),
-            now_ms=self._now_ms,
-            expired=gone,
-            limited=frozenset(self._limited),
-            series=more_series((self._books.totals, self.totals), (self._books.jobs, jobs), gone),
-            executed=frozenset(executed(self.totals.items())),
+            lost=frozenset(self._lost),
+            now_ms=self._now.latest_ms,
+            expired=expired,
+            limited=frozenset(self._jobs.limited),
+            limited_words=frozenset(self._jobs.words.limited),
+            words={label: frozenset(words) for label, words in self._jobs.words.words.items() if words},
+            series=tracker.rules.more_series(
+                (tracker.totals, self._jobs.totals), (tracker.jobs, jobs), expired
+            ),
+            names=self._jobs.names,
+            executed=frozenset(tracker.rules.executed(self._jobs.totals.items())),
         )
 
-    def finish(self, run: Run) -> None:
-        """Settle a finished run, unless it has been settled with this end before."""
-        record = self.settled.get(run.run_id) or self._known.get(run.run_id)
+    # --- from answers to what they mean
+
+    def _take_answers(self, answers: Mapping[int, Run | None]) -> None:
+        for run_id, answer in answers.items():
+            if answer is None:
+                self._doubt(run_id)
+            elif outcomes.is_finished(answer):
+                self._finish_with_details(answer)
+            else:
+                self._activate(answer)
+
+    def _finish_with_details(self, run: Run) -> None:
+        """Settle a finished run that `runs/get` gave whole."""
+        record = self._record(run.run_id)
         if record is None:
             self._settle(run)
         elif durations.ended_ms(run) > record.end_ms:
             self._settle_repair(run, record)
+        elif run.run_id in self._tracker.pending:
+            # Nothing new about a run that was seen to be repaired: this answer or an earlier one is old.
+            self._doubt(run.run_id)
 
-    def activate(self, run: Run) -> None:
+    def _finish_from_list(self, run: Run) -> None:
+        """Settle a finished item of a list, or let it wait for what a list does not give."""
+        record = self._record(run.run_id)
+        if record is None:
+            if run.has_more:
+                self._pend_if_it_matters(run, "large")
+            else:
+                self._settle(run)
+        elif durations.ended_ms(run) > record.end_ms:
+            self._pend(run.run_id, "repaired")
+
+    def _sweep(self, run: Run) -> None:
+        """Let a finished item of a list without tasks wait for them, unless it is settled already."""
+        record = self._record(run.run_id)
+        if record is None:
+            self._pend_if_it_matters(run, "vanished")
+        elif durations.ended_ms(run) > record.end_ms:
+            self._pend(run.run_id, "repaired")
+
+    def _activate(self, run: Run) -> None:
         """Note an active run, unless this observation has settled it: then the finished answer wins."""
-        if run.run_id in self._news:
+        if run.run_id in self._settled:
             return
-        label, target = self._label(run), run.effective_performance_target or None
-        state = outcomes.active_state(run)
-        self.active[run.run_id] = ActiveRun(
-            job=label,
-            target=target,
-            state=state,
-            start_ms=int(max(run.start_time or 0, 0)),
-            queue_reason=outcomes.queue_reason(run) if state == "QUEUED" else None,
+        label = self._jobs.label(run)
+        target = (
+            self._jobs.target(run.effective_performance_target) if run.effective_performance_target else None
         )
-        job = self._job(label, run)
+        state = self._jobs.words.bounded(STATES, outcomes.active_state(run))
+        reason = self._jobs.words.bounded(REASONS, outcomes.queue_reason(run)) if state == "QUEUED" else None
+        self._active[run.run_id] = ActiveRun(
+            label, target, state, int(max(run.start_time or 0, 0)), queue_reason=reason
+        )
+        self._end_pending(run.run_id)
+        job = self._jobs.job(label, run)
         if job.target is not None:
-            self._seed(label, job.target)
+            self._jobs.seed(label, job.target)
         if target is not None:
-            self._seed(label, target)
+            self._jobs.seed(label, target)
         elif job.target is None:
-            self._seed(label, NO_TARGET)
+            self._jobs.seed(label, NO_TARGET)
         if target not in {None, job.target}:
-            self.jobs[label] = Job(target, job.name, job.named_by_list, job.last_run, job.last_success)
+            self._jobs.jobs[label] = Job(target, job.name, job.named_by_list, job.last_run, job.last_success)
+
+    # --- pending runs
+
+    def _pend_if_it_matters(self, run: Run, reason: Reason) -> None:
+        if self._tracker.matters(run, self._bounds):
+            self._pend(run.run_id, reason)
+
+    def _pend(self, run_id: int, reason: Reason) -> None:
+        """Let a run wait for an answer of its own; what waits already goes on waiting."""
+        if run_id in self._settled or run_id in self._pending or run_id in self._tracker.pending:
+            return
+        place = self._active.pop(run_id, None) or self._tracker.active.get(run_id)
+        self._pending[run_id] = PendingRun(reason, self._now.latest_ms, place, seen_active=place is not None)
+
+    def _doubt(self, run_id: int) -> None:
+        """Note an answer that a pending run does not exist, or that nothing about it is new."""
+        pending = self._tracker.pending.get(run_id)
+        if pending is None:
+            return
+        doubts, doubted_ms = pending.doubts + 1, pending.doubted_ms or self._now.latest_ms
+        if doubts >= DOUBTS and self._now.earliest_ms - doubted_ms >= DOUBTED_MS:
+            self._give_up(run_id)
+        else:
+            self._pending[run_id] = msgspec.structs.replace(
+                pending, active=None, doubts=doubts, doubted_ms=doubted_ms
+            )
+
+    def _give_up(self, run_id: int) -> None:
+        place = self._tracker.pending[run_id].active
+        if place is not None and self._jobs.series_key(place) in self._tracker.totals:
+            self._jobs.of(*self._jobs.series_key(place))  # it was a sign of life all the same
+        self._end_pending(run_id)
+        if self._record(run_id) is None:
+            self._lost.add(run_id)
+
+    def _end_pending(self, run_id: int) -> None:
+        self._pending.pop(run_id, None)
+        if run_id in self._tracker.pending:
+            self._no_longer_pending.add(run_id)
+
+    def _has_news(self, run_id: int) -> bool:
+        return run_id in self._settled or run_id in self._active or run_id in self._pending
+
+    def _record(self, run_id: int) -> Settled | None:
+        return self._settled.get(run_id) or self._known.get(run_id)
+
+    # --- settling
 
     def _settle(self, run: Run) -> None:
-        end_ms = durations.ended_ms(run)
         counted = True
-        if self._bounds is not None and run.run_id not in self._books.active:
-            if end_ms < self._bounds.remembered_from_ms:
+        was_active = run.run_id in self._tracker.active or self._was_active_before(run.run_id)
+        if self._bounds is not None and not was_active:
+            if not self._tracker.matters(run, self._bounds):
+                self._end_pending(run.run_id)
                 return
-            counted = end_ms >= self._bounds.counted_from_ms
-        self._news.add(run.run_id)
-        label, slot = self._label(run), outcomes.result_slot(run)
-        ran = counting.executed(run, slot)
+            end_ms = durations.ended_ms(run)
+            counted = not end_ms or end_ms >= self._bounds.counted_from_ms
+        label, slot = self._jobs.label(run), outcomes.result_slot(run)
+        last = self._last_run(run, slot)
         finished = [task for task in run.tasks or () if outcomes.is_finished(task)]
         if counted:
-            counting.count_run(self._of(label, target_of(run)), run, slot, ran)
+            totals = self._jobs.of(label, self._jobs.target(run.effective_performance_target))
+            self._tracker.counting.count_run(
+                totals, run, executed=last is not None, bounded=self._jobs.words.of_family
+            )
             self._count_tasks(label, finished)
             self._runs_counted += 1
-        job = self._job(label, run)
-        if ran is not None:
-            self._note_last_run(label, job, ran)
-        self.settled[run.run_id] = Settled(end_ms, _task_run_ids(finished))
+        job = self._jobs.job(label, run)
+        if last is not None:
+            self._jobs.note_last_run(label, job, last)
+        self._settled[run.run_id] = Settled(durations.ended_ms(run), _task_run_ids(finished))
+        self._active.pop(run.run_id, None)
+        self._end_pending(run.run_id)
         self._newly_settled += 1
 
     def _settle_repair(self, run: Run, record: Settled) -> None:
-        self._news.add(run.run_id)
-        label, slot, end_ms = self._label(run), outcomes.result_slot(run), durations.ended_ms(run)
-        if (ran := counting.executed(run, slot)) is not None:
-            self._note_last_run(label, self._job(label, run), ran)
+        label, slot, end_ms = self._jobs.label(run), outcomes.result_slot(run), durations.ended_ms(run)
+        target = self._jobs.target(run.effective_performance_target)
+        if (last := self._last_run(run, slot)) is not None:
+            self._jobs.note_last_run(label, self._jobs.job(label, run), last)
         for item in run.repair_history or ():
             item_end_ms = int(item.end_time or 0)
             if item.type == "REPAIR" and item_end_ms > record.end_ms and outcomes.is_finished(item):
-                counting.count_repair(self._of(label, target_of(run)), item)
+                self._tracker.counting.count_repair(self._jobs.of(label, target), item)
                 end_ms = max(end_ms, item_end_ms)
         accounted = set(record.task_run_ids)
         new = [
@@ -176,87 +284,52 @@ class ChangeBuilder:
             if task.run_id is not None and task.run_id not in accounted and outcomes.is_finished(task)
         ]
         self._count_tasks(label, new)
-        self.settled[run.run_id] = Settled(end_ms, record.task_run_ids + _task_run_ids(new))
+        self._settled[run.run_id] = Settled(end_ms, record.task_run_ids + _task_run_ids(new))
+        self._active.pop(run.run_id, None)
+        self._end_pending(run.run_id)
+
+    def _was_active_before(self, run_id: int) -> bool:
+        pending = self._tracker.pending.get(run_id)
+        return pending is not None and pending.seen_active
+
+    def _last_run(self, run: Run, slot: int) -> LastRun | None:
+        return counting.last_run(run, slot, self._jobs.target(run.effective_performance_target))
 
     def _count_tasks(self, label: str, tasks: Iterable[Task]) -> None:
-        if self._books.collect_tasks:
-            counting.count_tasks(lambda target: self._of(label, target), tasks)
+        if self._tracker.collect_tasks:
+            for target, together in groupby(tasks, attrgetter("effective_performance_target")):
+                totals = self._jobs.of(label, self._jobs.target(target))
+                self._tracker.counting.count_tasks(totals, list(together))
 
-    def _note_last_run(self, label: str, job: Job, run: LastRun) -> None:
-        """A run that executed is the job's last one if none ended later."""
-        last, last_success = job.last_run, job.last_success
-        if last is None or (run.end_ms, run.run_id) > (last.end_ms, last.run_id):
-            last = run
-        if run.success and (
-            last_success is None or (run.end_ms, run.run_id) > (last_success.end_ms, last_success.run_id)
-        ):
-            last_success = LastSuccess(run.end_ms, run.run_id, run.target)
-        if last is not job.last_run or last_success is not job.last_success:
-            self.jobs[label] = Job(last.target, job.name, job.named_by_list, last, last_success)
-
-    def _label(self, run: Run) -> str:
-        """The label that a run is counted under: its job's own, or OTHER where there is no room for it."""
-        label = job_label(run)
-        if is_one_off(label) or label in self.jobs or label in self._books.jobs:
-            return label
-        if not self._room.take():
-            self._limited.add(label)
-            label = OTHER
-        self._job(label, run)
-        return label
-
-    def _job(self, label: str, run: Run) -> Job:
-        """The job of a run, made known with the best name there is."""
-        job = self.jobs.get(label) or self._books.jobs.get(label)
-        if job is None:
-            if is_one_off(label):
-                job = Job()
-            else:
-                listed = self._books.names.get(run.job_id)
-                job = Job(name=listed or run.run_name or None, named_by_list=listed is not None)
-            self.jobs[label] = job
-        return job
-
-    def _of(self, label: str, target: str) -> Totals:
-        """The totals of a series key, as a copy that may be changed."""
-        key = (label, target)
-        totals = self.totals.get(key)
-        if totals is None:
-            before = self._books.totals.get(key)
-            totals = self.totals[key] = before.copy() if before else Totals()
-        return totals
-
-    def _touch(self, run: ActiveRun) -> None:
-        """A run that is active no more, without an end, was a sign of life all the same."""
-        series_key = self._series_key(run)
-        if series_key in self._books.totals:
-            self._of(*series_key)
-
-    def _series_key(self, run: ActiveRun) -> SeriesKey:
-        """Where an active run has its series: under its job's last target while it has none of its own."""
-        job = self.jobs.get(run.job) or self._books.jobs.get(run.job)
-        return run.job, run.target or (job and job.target) or NO_TARGET
-
-    def _gone(self, ended: Collection[int]) -> Expired:
+    def _expired(self, ended: Collection[int]) -> Expired:
         """What is idle, once a whole poll has been read: before that, its last run may not have been."""
-        books, before, now = self._books, self._books.progress, self._progress
-        if not books.idle_ms or before is None or now is None or now.slices:
+        tracker, before, now = self._tracker, self._tracker.progress, self._progress
+        if not tracker.idle_ms or before is None or now is None or now.slices:
             return Expired()
         if now.last_good_poll_ms <= before.last_good_poll_ms:
             return Expired()
-        active = books.active | self.active
+        active = [run for run_id, run in (tracker.active | self._active).items() if run_id not in ended]
+        pending = (tracker.pending | self._pending).items()
+        active += [
+            one.active for run_id, one in pending if one.active and run_id not in self._no_longer_pending
+        ]
         return expiry.expired(
-            now.last_good_poll_ms - books.idle_ms,
-            books.last_ms,
-            books.jobs,
-            (self.totals, self.jobs),
-            ((run, self._series_key(run)) for run_id, run in active.items() if run_id not in ended),
+            self._now.earliest_ms - tracker.idle_ms,
+            tracker.last_ms,
+            tracker.jobs,
+            (self._jobs.totals, self._jobs.jobs),
+            ((run, self._jobs.series_key(run)) for run in active),
         )
 
-    def _seed(self, label: str, target: str) -> None:
-        before = self.totals.get((label, target)) or self._books.totals.get((label, target))
-        if before is None or not before.row[SEEDED]:
-            self._of(label, target).row[SEEDED] = 1
+
+def _latest(runs: Iterable[Run]) -> Iterable[Run]:
+    """Each run once: of two answers the one that ended later, so that their order changes nothing."""
+    latest: dict[int, Run] = {}
+    for run in runs:
+        other = latest.get(run.run_id)
+        if other is None or durations.ended_ms(run) > durations.ended_ms(other):
+            latest[run.run_id] = run
+    return latest.values()
 
 
 def _task_run_ids(tasks: Iterable[Task]) -> "array[int]":

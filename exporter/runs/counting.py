@@ -1,129 +1,129 @@
-"""What one finished run, one finished task attempt, adds to the totals. Pure.
+"""What one finished run, repair or task attempt adds to the totals. Pure.
 
-Source of each meaning: the table in `families.py` and the README's "How it counts".
+What is observed, and by which rule, stands in `families.py`; here it is worked through family by family.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Callable, Sequence
 
 from exporter.databricks.models import HistoryItem, Run, Task
-from exporter.families import (
-    REPAIRS,
-    RESULTS,
-    RUN_ATTEMPTS,
-    RUN_CLEANUP,
-    RUN_DURATION,
-    RUN_EXECUTION,
-    RUN_QUEUE,
-    RUN_SETUP,
-    RUNS,
-    TASK_CLEANUP,
-    TASK_EXECUTION,
-    TASK_RETRIES,
-    TASK_RUNS,
-    TASK_SETUP,
-)
+from exporter.families import Family, Subject
 from exporter.runs import durations, outcomes
+from exporter.runs.layout import EXEMPLAR_LENGTH, SEEDED, CounterSlots, HistogramSlots, Layout
 from exporter.runs.records import LastRun
-from exporter.runs.series_keys import NO_TARGET, target_of
-from exporter.runs.totals import COUNTERS, EXEMPLAR_LENGTH, HISTOGRAMS, SEEDED, PhaseHistograms, Totals
-
-_SKIPPED = RESULTS.index("SKIPPED")
-_SUCCESSES = frozenset(RESULTS.index(result) for result in outcomes.SUCCESSES)
-
-_RUN_DURATION = HISTOGRAMS[RUN_DURATION.name]
-_RUN_QUEUE = HISTOGRAMS[RUN_QUEUE.name]
-_RUN_PHASES = PhaseHistograms.of(*(HISTOGRAMS[each.name] for each in (RUN_SETUP, RUN_EXECUTION, RUN_CLEANUP)))
-_RUN_ATTEMPTS = HISTOGRAMS[RUN_ATTEMPTS.name]
-_TASK_PHASES = PhaseHistograms.of(
-    *(HISTOGRAMS[each.name] for each in (TASK_SETUP, TASK_EXECUTION, TASK_CLEANUP))
-)
-_RUN_EXEMPLARS = _RUN_DURATION.exemplars or 0
-_TASK_EXEMPLARS = HISTOGRAMS[TASK_EXECUTION.name].exemplars or 0
-_RUNS = COUNTERS[RUNS.name]
-_REPAIRS = COUNTERS[REPAIRS.name]
-_TASK_RUNS = COUNTERS[TASK_RUNS.name]
-_TASK_RETRIES = COUNTERS[TASK_RETRIES.name]
+from exporter.runs.totals import Totals
 
 
-def executed(run: Run, slot: int) -> LastRun | None:
-    """What a finished run with this result measured, None where it did nothing at all."""
+def last_run(run: Run, slot: int, target: str) -> LastRun | None:
+    """What a finished run with this result measured, None where it did not execute."""
     duration_ms = durations.run_duration_ms(run)
-    if slot == _SKIPPED or not (duration_ms > 0 or durations.phases(run) is not None):
+    if slot == outcomes.SKIPPED_SLOT or duration_ms <= 0:
         return None
     return LastRun(
         end_ms=durations.ended_ms(run),
         run_id=run.run_id,
-        target=target_of(run),
+        target=target,
         start_ms=int(max(run.start_time or 0, 0)),
-        duration_ms=duration_ms or None,
+        duration_ms=duration_ms,
         queue_ms=durations.queue_duration_ms(run),
         phases=durations.job_phases(run),
         attempts=durations.attempts(run),
-        success=slot in _SUCCESSES,
+        success=slot in outcomes.SUCCESS_SLOTS,
     )
 
 
-def count_run(totals: Totals, run: Run, slot: int, ran: LastRun | None) -> None:
-    """Add a finished run with this result, without its tasks."""
-    totals.row[SEEDED] = 1
-    totals.count(_RUNS, slot)
-    totals.count_termination(*outcomes.termination(run))
-    if ran is None:
-        return
-    if ran.duration_ms is not None:
-        bucket = totals.observe(_RUN_DURATION, ran.duration_ms)
-        at = _RUN_EXEMPLARS + EXEMPLAR_LENGTH * bucket
-        totals.exemplify(at, ran.end_ms, ran.run_id, ran.duration_ms)
-    totals.observe(_RUN_QUEUE, ran.queue_ms)
-    totals.observe(_RUN_ATTEMPTS, ran.attempts)
-    if ran.phases is not None:
-        totals.observe_phases(_RUN_PHASES, ran.phases)
+class Counting:
+    """Adds runs, repairs and task attempts to totals of one layout."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._run_histograms = self._histograms("run")
+        self._run_counters = self._counters("run")
+        self._run_words = [family for family in layout.families if family.subject == "run" and family.words]
+        self._repair_counters = self._counters("repair")
+        self._task_histograms = self._histograms("task")
+        self._task_counters = self._counters("task")
+
+    def count_run(
+        self,
+        totals: Totals,
+        run: Run,
+        *,
+        executed: bool,
+        bounded: Callable[[Family, tuple[str, ...]], tuple[str, ...]],
+    ) -> None:
+        """Add a finished run, without its tasks; `bounded` keeps open words within their limits."""
+        row = totals.row
+        row[SEEDED] = 1
+        for counter, slot_of in self._run_counters:
+            if (slot := slot_of(run)) is not None:
+                row[counter.first + slot] += 1.0
+        for family in self._run_words:
+            if family.words is not None:
+                totals.count_words(family.name, bounded(family, family.words(run)))
+        if not executed:
+            return
+        for slots, value_of in self._run_histograms:
+            if (value := value_of(run)) is None:
+                continue
+            bucket = bisect_left(slots.bounds, value)
+            row[slots.first + bucket] += 1.0
+            row[slots.sum] += value
+            if slots.exemplars is not None:
+                at = slots.exemplars + EXEMPLAR_LENGTH * bucket
+                totals.note_exemplar(at, durations.ended_ms(run), run.run_id, value)
+
+    def count_repair(self, totals: Totals, repair: HistoryItem) -> None:
+        """Add a finished repair of a run that was counted before."""
+        for slots, slot_of in self._repair_counters:
+            if (slot := slot_of(repair)) is not None:
+                totals.row[slots.first + slot] += 1.0
+
+    def count_tasks(self, totals: Totals, tasks: Sequence[Task]) -> None:
+        """Add finished task attempts of one target.
+
+        Most of the CPU time of a first poll goes here, so one family is worked through at a time.
+        """
+        row = totals.row
+        for slots, slot_of in self._task_counters:
+            first = slots.first
+            for slot in map(slot_of, tasks):
+                if slot is not None:
+                    row[first + slot] += 1.0
+        executed = [task for task in tasks if _executed(task)]
+        for histogram, value_of in self._task_histograms:
+            first, bounds, sum_ = histogram.first, histogram.bounds, 0.0
+            exemplars = histogram.exemplars
+            for task in executed:
+                if (value := value_of(task)) is None:
+                    continue
+                bucket = bisect_left(bounds, value)
+                row[first + bucket] += 1.0
+                sum_ += value
+                if exemplars is not None and task.run_id is not None:
+                    at = exemplars + EXEMPLAR_LENGTH * bucket
+                    totals.note_exemplar(at, int(task.end_time or 0), task.run_id, value)
+            row[histogram.sum] += sum_
+
+    def _histograms(
+        self, subject: Subject
+    ) -> list[tuple[HistogramSlots, Callable[[Run | Task], float | None]]]:
+        return [
+            (slots, slots.family.value)
+            for slots in self.layout.histograms.values()
+            if slots.family.subject == subject and slots.family.value is not None
+        ]
+
+    def _counters(
+        self, subject: Subject
+    ) -> list[tuple[CounterSlots, Callable[[Run | Task | HistoryItem], int | None]]]:
+        return [
+            (slots, slots.family.slot)
+            for slots in self.layout.counters.values()
+            if slots.family.subject == subject and slots.family.slot is not None
+        ]
 
 
-def count_repair(totals: Totals, repair: HistoryItem) -> None:
-    """Add a finished repair of a run that was counted before."""
-    totals.count(_REPAIRS, outcomes.result_slot(repair))
-
-
-def count_tasks(totals_of: Callable[[str], Totals], tasks: Iterable[Task]) -> None:
-    """Add finished task attempts, each to the totals of its own target."""
-    for target, together in groupby(tasks, attrgetter("effective_performance_target")):
-        _count_together(totals_of(target or NO_TARGET), together)
-
-
-def _count_together(totals: Totals, tasks: Iterable[Task]) -> None:
-    # Most of the time of a first poll goes by here: what is called once a task is written out. Counts are
-    # floats, sums whole numbers for as long as can be: the interpreter is slow where it has to mix them.
-    bounds, setup_at, setup_sum, execution_at, execution_sum, cleanup_at, cleanup_sum = _TASK_PHASES
-    row, exemplars = totals.row, totals.exemplars
-    setup_ms: float = 0
-    execution_ms: float = 0
-    cleanup_ms: float = 0
-    for task in tasks:
-        slot = outcomes.result_slot(task)
-        row[_TASK_RUNS.first + slot] += 1.0
-        if task.attempt_number:
-            row[_TASK_RETRIES.first] += 1.0
-        setup = task.setup_duration or 0
-        execution = task.execution_duration or 0
-        cleanup = task.cleanup_duration or 0
-        if slot == _SKIPPED or not (setup > 0 or execution > 0 or cleanup > 0):
-            continue
-        if setup < 0 or execution < 0 or cleanup < 0:
-            setup, execution, cleanup = max(setup, 0), max(execution, 0), max(cleanup, 0)
-        row[setup_at + bisect_left(bounds, setup)] += 1.0
-        bucket = bisect_left(bounds, execution)
-        row[execution_at + bucket] += 1.0
-        row[cleanup_at + bisect_left(bounds, cleanup)] += 1.0
-        setup_ms += setup
-        execution_ms += execution
-        cleanup_ms += cleanup
-        at = _TASK_EXEMPLARS + EXEMPLAR_LENGTH * bucket
-        if task.run_id is not None and (task.end_time or 0) >= exemplars[at]:
-            totals.exemplify(at, int(task.end_time or 0), task.run_id, execution)
-    row[setup_sum] += setup_ms
-    row[execution_sum] += execution_ms
-    row[cleanup_sum] += cleanup_ms
+def _executed(task: Task) -> bool:
+    """Whether a task attempt counts as executed: not skipped, and one of its phases is above 0."""
+    return outcomes.result_slot(task) != outcomes.SKIPPED_SLOT and durations.has_phases(task)

@@ -4,6 +4,7 @@ A phase is never a made-up zero: the job-level phases of a multi-task run are 0 
 reported here; its task attempts carry them. Source: Databricks, Jobs 2.2, field notes on `setup_duration`.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from exporter.databricks.models import Run, Task
@@ -19,21 +20,46 @@ class Phases(NamedTuple):
 
 def job_phases(run: Run) -> Phases | None:
     """The phases of a run where Databricks reports them: at most one distinct task, retried or not."""
-    found = phases(run)
-    if found is None or not run.tasks:
-        return found
-    first = run.tasks[0].task_key
-    return found if all(task.task_key == first for task in run.tasks) else None
+    setup, execution, cleanup = setup_ms(run), execution_ms(run), cleanup_ms(run)
+    if not (setup or execution or cleanup):
+        return None
+    if run.tasks:
+        first = run.tasks[0].task_key
+        if not all(task.task_key == first for task in run.tasks):
+            return None
+    return Phases(setup, execution, cleanup)
 
 
-def phases(item: Run | Task) -> Phases | None:
-    """The phases as they stand; None where all three are 0 or absent."""
-    setup = item.setup_duration or 0
-    execution = item.execution_duration or 0
-    cleanup = item.cleanup_duration or 0
-    if setup < 0 or execution < 0 or cleanup < 0:
-        setup, execution, cleanup = max(setup, 0), max(execution, 0), max(cleanup, 0)
-    return Phases(setup, execution, cleanup) if setup or execution or cleanup else None
+def of_job(phase: Callable[[Run], float]) -> Callable[[Run], float | None]:
+    """One phase of a run, None where Databricks does not report job-level phases."""
+
+    def observed(run: Run) -> float | None:
+        return None if job_phases(run) is None else phase(run)
+
+    return observed
+
+
+def setup_ms(item: Run | Task) -> float:
+    """`setup_duration`; 0 where it is absent or below 0."""
+    duration = item.setup_duration
+    return duration if duration and duration > 0 else 0
+
+
+def execution_ms(item: Run | Task) -> float:
+    """`execution_duration`; 0 where it is absent or below 0."""
+    duration = item.execution_duration
+    return duration if duration and duration > 0 else 0
+
+
+def cleanup_ms(item: Run | Task) -> float:
+    """`cleanup_duration`; 0 where it is absent or below 0."""
+    duration = item.cleanup_duration
+    return duration if duration and duration > 0 else 0
+
+
+def has_phases(task: Task) -> bool:
+    """Whether a task attempt took any time at all."""
+    return bool(setup_ms(task) or execution_ms(task) or cleanup_ms(task))
 
 
 def run_duration_ms(run: Run) -> float:
@@ -50,11 +76,12 @@ def queue_duration_ms(run: Run) -> float:
 
 
 def ended_ms(run: Run) -> int:
-    """When a finished run ended; for the shapes without `end_time`, start and durations say it."""
+    """When a finished run ended; without `end_time` its start and durations say it; 0 where nothing does."""
     if (end := run.end_time or 0) > 0:
         return int(end)
-    parts = phases(run)
-    return int(max(run.start_time or 0, 0) + max(run.run_duration or 0, sum(parts) if parts else 0))
+    if (start := run.start_time or 0) <= 0:
+        return 0
+    return int(start + max(run.run_duration or 0, setup_ms(run) + execution_ms(run) + cleanup_ms(run)))
 
 
 def attempts(run: Run) -> int:

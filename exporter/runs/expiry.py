@@ -1,12 +1,14 @@
 """Which series keys and jobs have had no run for so long that they are dropped. Pure.
 
-What must stay true: what has an active run is never dropped, nor what the same commit changes. Nothing is
-counted again afterwards, because the ids of settled runs outlive what is dropped here.
+What must stay true: what has an active or a pending run is never dropped, nor what the same commit changes.
+Nothing is counted again afterwards, because the ids of settled runs outlive what is dropped here.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 
-from exporter.runs.records import ActiveRun, Expired, Job, SeriesKey
+from exporter.runs.changes import Expired
+from exporter.runs.records import ActiveRun, Job
+from exporter.runs.series_keys import SeriesKey
 
 
 def expired(
@@ -46,5 +48,5 @@ def expired(
 
 
 def _ended_before(job: Job, before_ms: int) -> bool:
-    """Whether a job that has never counted a run has none that is recent: memory only knows such jobs."""
+    """Whether a job that has never counted a run has none that is recent: only memory-only jobs are such."""
     return job.last_run is None or job.last_run.end_ms < before_ms

@@ -7,7 +7,11 @@ termination code is a failure, an unknown state is an active one.
 from typing import Protocol
 
 from exporter.databricks.models import OldState, Status
-from exporter.families import RESULTS
+
+# The closed set of `result` values, in the order of the slots that count them.
+RESULTS = ("SUCCESS", "SUCCESS_WITH_FAILURES", "FAILED", "TIMEDOUT", "CANCELED", "SKIPPED", "UNKNOWN")
+# These exist at 0 as soon as a job is seen, so that increase() sees its first failure.
+SEEDED_RESULTS = ("SUCCESS", "FAILED", "TIMEDOUT", "CANCELED")
 
 UNKNOWN = "UNKNOWN"
 SUCCESSES = frozenset({"SUCCESS", "SUCCESS_WITH_FAILURES"})
@@ -31,6 +35,8 @@ _RESULT_OF = {
 _SLOT_OF = {result: slot for slot, result in enumerate(RESULTS)}
 _SLOT_OF_CODE = {code: _SLOT_OF[result] for code, result in _RESULT_OF.items()}
 _TIMEDOUT, _FAILED, _UNKNOWN = _SLOT_OF["TIMEDOUT"], _SLOT_OF["FAILED"], _SLOT_OF[UNKNOWN]
+SKIPPED_SLOT = _SLOT_OF["SKIPPED"]
+SUCCESS_SLOTS = frozenset(_SLOT_OF[result] for result in SUCCESSES)
 
 _ACTIVE_STATES = frozenset({"QUEUED", "PENDING", "BLOCKED", "RUNNING", "WAITING", "TERMINATING"})
 _TERMINAL_LIFE_CYCLES = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
@@ -45,7 +51,7 @@ class Outcome(Protocol):
 
 
 def is_finished(item: Outcome) -> bool:
-    """Whether the API says that it has ended; a word we don't know is finished once it has an end."""
+    """Whether the API says that it has ended. An unknown state is finished once it has an end."""
     status = item.status
     state = status.state if status is not None else None
     if state == "TERMINATED":
@@ -62,7 +68,7 @@ def is_finished(item: Outcome) -> bool:
 
 
 def active_state(item: Outcome) -> str:
-    """The API state of something that has not ended."""
+    """The API state of a run that has not ended."""
     state = item.status.state if item.status else None
     if not state and item.state:
         state = item.state.life_cycle_state
@@ -76,7 +82,7 @@ def queue_reason(item: Outcome) -> str:
 
 
 def result_slot(item: Outcome) -> int:
-    """The index in `RESULTS` of how something finished ended."""
+    """The index in `RESULTS` of how a finished run, task attempt or repair ended."""
     status, state = item.status, item.state
     if state is not None and state.result_state == "TIMEDOUT":
         # Only the old state tells: the termination code of a timeout is CANCELED.

@@ -1,18 +1,18 @@
 """What is remembered between polls, in memory and in the state file. Values only; nothing here changes.
 
-Times are milliseconds since the epoch by the server's clock.
+Times are milliseconds since the epoch. Each record is stored by the names of its fields: a field that a later
+release adds needs a default, and a field that it drops is ignored.
 """
 
 from array import array
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
 from exporter.runs.durations import Phases
-from exporter.runs.totals import Totals
 
-# A job's label (`job_id`, or the run type of one-off runs) and the effective performance target.
-SeriesKey = tuple[str, str]
+# Why a run needs an answer of its own.
+Reason = Literal["vanished", "large", "repaired"]
 
 
 class Settled(NamedTuple):
@@ -22,7 +22,7 @@ class Settled(NamedTuple):
     task_run_ids: "array[int]"
 
 
-class ActiveRun(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class ActiveRun(msgspec.Struct, frozen=True, gc=False):
     """A run that has not finished: `job` is its label, `target` is None until the API gives it."""
 
     job: str
@@ -32,10 +32,27 @@ class ActiveRun(msgspec.Struct, frozen=True, array_like=True, gc=False):
     queue_reason: str | None
 
 
-class LastRun(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class PendingRun(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A run that needs an answer of its own (`runs/get`) before it can be settled.
+
+    `since_ms`: when it became pending. `active`: its place in the active gauges, None where it has none.
+    `seen_active`: whether a list showed it as active before: then it is counted whenever it ended.
+    `doubts`: how many answers said that it does not exist, or that nothing about it is new; the first of
+    these came at `doubted_ms`.
+    """
+
+    reason: Reason
+    since_ms: int
+    active: ActiveRun | None = None
+    seen_active: bool = False
+    doubts: int = 0
+    doubted_ms: int = 0
+
+
+class LastRun(msgspec.Struct, frozen=True, gc=False):
     """A finished run that executed, as it is remembered of a job's last one.
 
-    `duration_ms` and `phases` are None where not reported.
+    `duration_ms` and `phases` are None where they are not known.
     """
 
     end_ms: int
@@ -49,7 +66,7 @@ class LastRun(msgspec.Struct, frozen=True, array_like=True, gc=False):
     success: bool
 
 
-class LastSuccess(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class LastSuccess(msgspec.Struct, frozen=True, gc=False):
     """A job's last successful run."""
 
     end_ms: int
@@ -57,7 +74,7 @@ class LastSuccess(msgspec.Struct, frozen=True, array_like=True, gc=False):
     target: str
 
 
-class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Job(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What is known of a job: `target` is its last known one, `name` from `jobs/list` or else a run."""
 
     target: str | None = None
@@ -67,13 +84,14 @@ class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last_success: LastSuccess | None = None
 
 
-class Progress(msgspec.Struct, frozen=True, array_like=True):
+class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """How far a workspace has been read.
 
     `counted_from_ms`: a run that ended earlier and was never seen active is never counted.
     `remembered_from_ms`: the same for the last-run gauges; earlier than the above with memory only.
     `first_poll_ms`, `last_good_poll_ms`, `last_sweep_ms`: when these began.
     `slices`: intervals of start times (from, to), both inclusive, that are still to be read.
+    `newest_start_ms`: the latest start of a run that a good poll has listed, whatever the clocks say.
     """
 
     counted_from_ms: int
@@ -82,50 +100,12 @@ class Progress(msgspec.Struct, frozen=True, array_like=True):
     last_good_poll_ms: int
     last_sweep_ms: int | None = None
     slices: tuple[tuple[int, int], ...] = ()
+    newest_start_ms: int | None = None
 
-
-class Expired(NamedTuple):
-    """Label sets and jobs, by their labels, that have been idle for too long and are dropped."""
-
-    series_keys: frozenset[SeriesKey] = frozenset()
-    jobs: frozenset[str] = frozenset()
-
-
-class Changes(NamedTuple):
-    """What one observation changes. Applied to memory only after it has been committed.
-
-    `now_ms`: when it was made; every series key in `totals` has had a run then.
-    `limited`: ids of jobs that were counted under OTHER, because there was no room for series of their own.
-    `series`: by how many there are more or fewer of them, without those of active runs.
-    `executed`: labels that have their first run that executed, and with it most of their series.
-    """
-
-    settled: dict[int, Settled]
-    totals: dict[SeriesKey, Totals]
-    jobs: dict[str, Job]
-    active: dict[int, ActiveRun]
-    no_longer_active: frozenset[int]
-    progress: Progress | None
-    newly_settled: int
-    runs_counted: int
-    runs_lost: int
-    now_ms: int = 0
-    expired: Expired = Expired()
-    limited: frozenset[str] = frozenset()
-    series: int = 0
-    executed: frozenset[str] = frozenset()
-
-    def is_empty(self) -> bool:
-        """Whether there is nothing to commit."""
-        return self.progress is None and not (
-            self.settled
-            or self.totals
-            or self.jobs
-            or self.active
-            or self.no_longer_active
-            or self.expired.series_keys
-            or self.expired.jobs
-        )
+    @property
+    def first_poll_done(self) -> bool:
+        """Whether the whole lookback of the first poll has been read."""
+        return not self.slices or self.last_good_poll_ms != self.first_poll_ms
 
 
 class ActiveGauges(NamedTuple):

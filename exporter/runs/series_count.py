@@ -5,84 +5,105 @@ What must stay true: the counts are those of the rendering, series by series; a 
 
 from collections.abc import Iterable, Mapping
 
-from exporter.families import (
-    JOB_FAMILIES,
-    RESULTS,
-    RUN_FAMILIES,
-    RUN_QUEUE,
-    RUNS,
-    TASK_CLEANUP,
-    TASK_EXECUTION,
-    TASK_RETRIES,
-    TASK_RUNS,
-    TASK_SETUP,
-    Family,
-)
-from exporter.runs.records import ActiveGauges, Changes, Expired, Job, SeriesKey
-from exporter.runs.series_keys import is_one_off
-from exporter.runs.totals import COUNTERS, HISTOGRAMS, SEEDED, SEEDED_SLOTS, Totals
+from exporter.families import JOB_FAMILIES, LAST_RUN_FAMILIES, RUN_QUEUE, Family
+from exporter.runs.changes import Changes, Expired
+from exporter.runs.layout import Layout
+from exporter.runs.outcomes import RESULTS, SEEDED_RESULTS
+from exporter.runs.records import ActiveGauges, Job
+from exporter.runs.series_keys import SeriesKey, is_job_id
+from exporter.runs.totals import Totals
 
-_OF_TASKS = frozenset({TASK_SETUP, TASK_EXECUTION, TASK_CLEANUP, TASK_RUNS, TASK_RETRIES})
-_SLOT_SIZE = 8
-# Where the counts of each histogram stand in the bytes of a row, what they are while there are none, and how
-# many series they make: a bucket each, +Inf, the count and the sum.
-_HISTOGRAMS = tuple(
-    (place.first * _SLOT_SIZE, bytes((place.sum - place.first) * _SLOT_SIZE), len(place.bounds) + 3)
-    for place in HISTOGRAMS.values()
-)
-_COUNTERS = tuple((place.first, len(place.results) or 1) for place in COUNTERS.values())
-_SEEDED = tuple(COUNTERS[RUNS.name].first + slot for slot in SEEDED_SLOTS)
-_QUEUE = HISTOGRAMS[RUN_QUEUE.name]
+_SLOT_BYTES = 8
+_SEEDED_SLOTS = tuple(RESULTS.index(result) for result in SEEDED_RESULTS)
 
 
-def whole_job(*, collect_tasks: bool) -> int:
-    """The series of a job that has all of them under one target.
+class SeriesRules:
+    """How many series the totals of a layout make."""
 
-    Sets that are open (termination codes) or seldom full (states) are taken to be as many as the results,
-    or one.
-    """
-    totals = sum(_whole(one) for one in RUN_FAMILIES if collect_tasks or one not in _OF_TASKS)
-    return totals + len(JOB_FAMILIES)
+    def __init__(self, layout: Layout) -> None:
+        # Where the counts of each histogram stand in the bytes of a row, what they are while there are none,
+        # and how many series they make: a bucket each, +Inf, the count and the sum.
+        self._histograms = tuple(
+            (slots.first * _SLOT_BYTES, bytes((slots.sum - slots.first) * _SLOT_BYTES), len(slots.bounds) + 3)
+            for slots in layout.histograms.values()
+        )
+        self._counters = tuple((slots.first, slots.length) for slots in layout.counters.values())
+        self._seeded = tuple(
+            slots.first + slot
+            for slots in layout.counters.values()
+            if slots.family.seeded
+            for slot in _SEEDED_SLOTS
+        )
+        self._families = layout.families
+        self._queue = layout.histograms[RUN_QUEUE.name]
+
+    def whole_job(self, *, collect_tasks: bool) -> int:
+        """The series of a job that has all of them under one target.
+
+        Sets that are open (termination codes) or seldom full (states) are taken to be as many as the results,
+        or one.
+        """
+        of_runs = sum(
+            _whole(family) for family in self._families if collect_tasks or family.subject != "task"
+        )
+        return of_runs + len(JOB_FAMILIES)
+
+    def totals_series(self, totals: Totals) -> int:
+        """The series of one series key, counted when they are first asked for: then they change no more."""
+        if totals.series is None:
+            totals.series = self._count(totals)
+        return totals.series
+
+    def executed(self, totals: Iterable[tuple[SeriesKey, Totals]]) -> set[str]:
+        """The labels with a run that executed: such a job shows most of its series."""
+        first, end = self._queue.first, self._queue.sum
+        return {label for (label, _), each in totals if any(each.row[first:end])}
+
+    def more_series(
+        self,
+        totals: tuple[Mapping[SeriesKey, Totals], Mapping[SeriesKey, Totals]],
+        jobs: tuple[Mapping[str, Job], Mapping[str, Job]],
+        expired: Expired,
+    ) -> int:
+        """How many series more (or less) a change makes; of totals and jobs: all before, and what changes."""
+        (totals_before, new_totals), (jobs_before, new_jobs) = totals, jobs
+        more = sum(map(self.totals_series, new_totals.values()))
+        more += sum(job_series(label, job) for label, job in new_jobs.items())
+        for series_key in expired.series_keys.union(new_totals):
+            if series_key in totals_before:
+                more -= self.totals_series(totals_before[series_key])
+        for label in expired.jobs.union(new_jobs):
+            if label in jobs_before:
+                more -= job_series(label, jobs_before[label])
+        return more
+
+    def _count(self, totals: Totals) -> int:
+        # Called for each series key that a commit changes: it loops over no slots.
+        row = totals.row
+        data = row.tobytes()
+        count = sum(map(len, totals.words.values()))
+        for at, nothing, series in self._histograms:
+            if not data.startswith(nothing, at):
+                count += series
+        for first, length in self._counters:
+            count += length - row[first : first + length].count(0.0)
+        if totals.seeded:
+            count += sum(1 for slot in self._seeded if not row[slot])
+        return count
 
 
 def _whole(family: Family) -> int:
     if family.kind == "histogram":
         return len(family.buckets) + 3
-    return 1 if family is TASK_RETRIES else len(RESULTS)
-
-
-def totals_series(totals: Totals) -> int:
-    """The series of one series key, counted when they are first asked for: then it changes no more."""
-    if totals.series is None:
-        totals.series = _count_series(totals)
-    return totals.series
-
-
-def _count_series(totals: Totals) -> int:
-    # Called for each series key that a commit changes: it loops over no slots.
-    row = totals.row
-    data = row.tobytes()
-    count = len(totals.terminations)
-    for at, nothing, series in _HISTOGRAMS:
-        if not data.startswith(nothing, at):
-            count += series
-    for first, length in _COUNTERS:
-        count += length - row[first : first + length].count(0.0)
-    if row[SEEDED]:
-        for slot in _SEEDED:
-            if not row[slot]:
-                count += 1
-    return count
+    return len(RESULTS) if family.words else len(family.results) or 1
 
 
 def job_series(label: str, job: Job) -> int:
     """The series of a job besides those of its series keys and of its active runs."""
-    count = 0 if is_one_off(label) else 1
+    count = 1 if is_job_id(label) else 0
     last = job.last_run
     if last is not None:
-        # End, queue time, attempts, success and id are always there.
-        count += 5 + bool(last.start_ms) + (last.duration_ms is not None)
-        count += sum(phase is not None for phase in last.phases or ())
+        count += sum(1 for family in LAST_RUN_FAMILIES if family.value and family.value(last) is not None)
     return count + (job.last_success is not None)
 
 
@@ -92,33 +113,11 @@ def active_series(gauges: ActiveGauges) -> int:
     return len(gauges.states) + with_start + len(gauges.queue_reasons)
 
 
-def more_series(
-    totals: tuple[Mapping[SeriesKey, Totals], Mapping[SeriesKey, Totals]],
-    jobs: tuple[Mapping[str, Job], Mapping[str, Job]],
-    expired: Expired,
-) -> int:
-    """How many series more (or less) a change makes; `totals` and `jobs`: all of before, and what changes."""
-    (totals_before, new_totals), (jobs_before, new_jobs) = totals, jobs
-    more = sum(map(totals_series, new_totals.values()))
-    more += sum(job_series(label, job) for label, job in new_jobs.items())
-    for series_key in expired.series_keys.union(new_totals):
-        if series_key in totals_before:
-            more -= totals_series(totals_before[series_key])
-    for label in expired.jobs.union(new_jobs):
-        if label in jobs_before:
-            more -= job_series(label, jobs_before[label])
-    return more
-
-
-def executed(totals: Iterable[tuple[SeriesKey, Totals]]) -> set[str]:
-    """The labels with a run that executed: such a one shows most of its series."""
-    return {label for (label, _), each in totals if any(each.row[_QUEUE.first : _QUEUE.sum])}
-
-
 class SeriesCount:
     """The series of one workspace, kept up with its changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, rules: SeriesRules) -> None:
+        self._rules = rules
         # Without the series of active runs; None until they were counted.
         self._series: int | None = None
         self._executed: set[str] = set()
@@ -136,8 +135,8 @@ class SeriesCount:
         """
         if self._series is None:
             nothing: Mapping[SeriesKey, Totals] = {}
-            self._executed = executed(totals.items())
-            self._series = more_series((nothing, totals), ({}, jobs), Expired())
+            self._executed = self._rules.executed(totals.items())
+            self._series = self._rules.more_series((nothing, totals), ({}, jobs), Expired())
         growing = len(jobs.keys() - self._executed)
         return self._series + sum(map(active_series, active.values())) + growing * whole
 

@@ -7,7 +7,7 @@ deleted and what a row was before it changed (see schema.py).
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from zlib import crc32
 
 import msgspec
@@ -17,11 +17,13 @@ COLUMNS = {
     "workspace": "id, name, progress",
     "settled": "workspace, run_id, end_ms, settled_ms, task_run_ids",
     "active": "workspace, run_id, run",
+    "pending": "workspace, run_id, run",
     "job": "workspace, label, job",
-    "totals": "workspace, label, target, row, terminations, last_ms",
+    "totals": "workspace, label, target, row, words, last_ms",
+    "layout": "id, layout",
 }
 # How many of them, the first ones, are the table's key.
-_KEY_LENGTHS = {"workspace": 1, "settled": 2, "active": 2, "job": 2, "totals": 3}
+_KEY_LENGTHS = {"workspace": 1, "settled": 2, "active": 2, "pending": 2, "job": 2, "totals": 3, "layout": 1}
 
 
 def _upsert(table: str) -> str:
@@ -38,11 +40,6 @@ _PUT = {table: _upsert(table) for table in COLUMNS}
 _TALLY = {
     table: f"INSERT INTO tally SELECT '{table}', count(*), coalesce(sum(checksum), 0) FROM {table}"  # noqa: S608
     for table in COLUMNS
-}
-_COUNT = {
-    table: "SELECT count(*), coalesce(sum(checksum), 0), "  # noqa: S608
-    f"coalesce(sum(checksum IS NOT row_checksum({columns})), 0) FROM {table}"
-    for table, columns in COLUMNS.items()
 }
 
 # It tells 1 from '1'. What it makes of a row stands in every state file: another encoding is another schema.
@@ -81,11 +78,17 @@ def begin_tally(db: sqlite3.Connection) -> None:
         db.execute(statement)
 
 
-def first_damage(db: sqlite3.Connection) -> str | None:
-    """What is not as it was written, None where everything is. Reads every row: two seconds for a million."""
+def first_damage(db: sqlite3.Connection, tables: Mapping[str, str]) -> str | None:
+    """What is not as it was written, None where everything is. Reads every row: two seconds for a million.
+
+    `tables`: each table's columns but the last one.
+    """
     tally = {name: (rows, checksum) for name, rows, checksum in db.execute("SELECT * FROM tally")}
-    for table, statement in _COUNT.items():
-        rows, checksum, wrong = db.execute(statement).fetchone()
+    for table, columns in tables.items():
+        rows, checksum, wrong = db.execute(
+            "SELECT count(*), coalesce(sum(checksum), 0), "  # noqa: S608
+            f"coalesce(sum(checksum IS NOT row_checksum({columns})), 0) FROM {table}"
+        ).fetchone()
         if wrong:
             return f"{wrong} of {rows} rows of {table} are not as they were written"
         if tally.get(table) != (rows, checksum):

@@ -1,15 +1,19 @@
-"""The tables of the state file, how older ones become these, and what is checked before any is trusted.
+"""The tables of the state file, and what is checked before any of it is trusted.
 
-No table has an index beside its own order: nothing is said twice, so nothing can contradict itself.
+No table has an index beside its own order: nothing is said twice, so nothing can contradict itself. The one
+row of `layout` says where each family stands in the rows of `totals`.
 """
 
 import sqlite3
 from pathlib import Path
 
-from exporter.state.checksums import COLUMNS, begin_tally, first_damage, register
+from exporter.runs.layout import Remap, StoredLayout, remap
+from exporter.state.checksums import COLUMNS, begin_tally, first_damage, put, register
+from exporter.state.codec import decode_layout, decode_row, encode
 from exporter.state.errors import StateError, damaged
+from exporter.state.upgrade import upgrade
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # Spells "DBJX": tells our file from any other SQLite database.
 APPLICATION_ID = 0x44424A58
 # SQLite writes whole pages, and none are smaller; its header is at the beginning of the first.
@@ -17,50 +21,57 @@ SMALLEST_PAGE = 512
 SQLITE_HEADER_BYTES = 100
 
 _SUBTRACT = "UPDATE tally SET rows = rows - 1, checksum = checksum - old.checksum"
+
+
+def _of_runs(table: str) -> str:
+    return f"""CREATE TABLE {table} (
+    workspace INTEGER NOT NULL, run_id INTEGER NOT NULL, run BLOB NOT NULL, checksum INTEGER NOT NULL,
+    PRIMARY KEY (workspace, run_id)) WITHOUT ROWID"""
+
+
+_SETTLED = """CREATE TABLE settled (
+    workspace INTEGER NOT NULL, run_id INTEGER NOT NULL, end_ms INTEGER NOT NULL,
+    settled_ms INTEGER NOT NULL, task_run_ids BLOB NOT NULL, checksum INTEGER NOT NULL,
+    PRIMARY KEY (workspace, run_id)) WITHOUT ROWID"""
+_TALLY = """CREATE TABLE tally (
+    name TEXT NOT NULL PRIMARY KEY, rows INTEGER NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID"""
+
+
+def _triggers(tables: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(
+        f"CREATE TRIGGER {table}_{what} AFTER {what} ON {table} BEGIN {_SUBTRACT} WHERE name = '{table}'; END"
+        for table in tables
+        for what in ("delete", "update")
+    )
+
+
 _SCHEMA = (
     """CREATE TABLE workspace (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, progress BLOB, checksum INTEGER NOT NULL)""",
-    """CREATE TABLE settled (
-    workspace INTEGER NOT NULL, run_id INTEGER NOT NULL, end_ms INTEGER NOT NULL,
-    settled_ms INTEGER NOT NULL, task_run_ids BLOB NOT NULL, checksum INTEGER NOT NULL,
-    PRIMARY KEY (workspace, run_id)) WITHOUT ROWID""",
-    """CREATE TABLE active (
-    workspace INTEGER NOT NULL, run_id INTEGER NOT NULL, run BLOB NOT NULL, checksum INTEGER NOT NULL,
-    PRIMARY KEY (workspace, run_id)) WITHOUT ROWID""",
+    _SETTLED,
+    _of_runs("active"),
+    _of_runs("pending"),
     """CREATE TABLE job (
     workspace INTEGER NOT NULL, label TEXT NOT NULL, job BLOB NOT NULL, checksum INTEGER NOT NULL,
     PRIMARY KEY (workspace, label)) WITHOUT ROWID""",
     """CREATE TABLE totals (
     workspace INTEGER NOT NULL, label TEXT NOT NULL, target TEXT NOT NULL,
-    row BLOB NOT NULL, terminations BLOB NOT NULL, last_ms INTEGER NOT NULL, checksum INTEGER NOT NULL,
+    row BLOB NOT NULL, words BLOB NOT NULL, last_ms INTEGER NOT NULL, checksum INTEGER NOT NULL,
     PRIMARY KEY (workspace, label, target)) WITHOUT ROWID""",
-    """CREATE TABLE tally (
-    name TEXT NOT NULL PRIMARY KEY, rows INTEGER NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID""",
-    *(
-        f"CREATE TRIGGER {table}_{what} AFTER {what} ON {table} BEGIN {_SUBTRACT} WHERE name = '{table}'; END"
-        for table in COLUMNS
-        for what in ("delete", "update")
-    ),
+    """CREATE TABLE layout (
+    id INTEGER PRIMARY KEY, layout BLOB NOT NULL, checksum INTEGER NOT NULL)""",
+    _TALLY,
+    *_triggers(tuple(COLUMNS)),
 )
-# From the version that is the key to the next one.
-_UPGRADES = {
-    # What has no time yet is as old as the newest settled run.
-    1: (
-        "ALTER TABLE totals ADD COLUMN last_ms INTEGER NOT NULL DEFAULT 0",
-        """UPDATE totals SET last_ms = coalesce(
-    (SELECT max(settled_ms) FROM settled WHERE settled.workspace = totals.workspace), 0)""",
-    ),
-    # Tables are made anew: a file that was upgraded has the same schema as one that was not.
-    2: (
-        *(f"ALTER TABLE {table} RENAME TO {table}_2" for table in COLUMNS),
-        *_SCHEMA,
-        *(
-            f"INSERT INTO {table} SELECT {columns}, row_checksum({columns}) FROM {table}_2"  # noqa: S608  our words
-            for table, columns in COLUMNS.items()
-        ),
-        *(f"DROP TABLE {table}_2" for table in COLUMNS),
-    ),
+# What a file of schema 3 consists of: checked, like one of today, before it is upgraded.
+_COLUMNS_3 = {name: columns for name, columns in COLUMNS.items() if name not in {"pending", "layout"}} | {
+    "totals": "workspace, label, target, row, terminations, last_ms"
 }
+_SCHEMA_3 = (
+    *(statement.replace("words BLOB", "terminations BLOB") for statement in _SCHEMA[:3] + _SCHEMA[4:6]),
+    _TALLY,
+    *_triggers(tuple(_COLUMNS_3)),
+)
 
 
 def refuse_stump(path: Path) -> None:
@@ -73,14 +84,27 @@ def refuse_stump(path: Path) -> None:
         raise StateError(damaged(str(path), f"cut off after {size} bytes"))
 
 
-def check_or_create(db: sqlite3.Connection, path: str) -> None:
-    """Within a transaction: make the tables, or make sure that they are ours and as they were written."""
+def check_or_create(db: sqlite3.Connection, path: str, layout: StoredLayout) -> Remap:
+    """Within a transaction: make the tables, or make sure that they are ours and as they were written.
+
+    Returns what became of the totals: rows of another layout have been rewritten to this one.
+    """
     register(db)
     version = _pragma(db, "user_version")
     tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if tables == 0 and version == 0:
-        _create(db)
-        return
+        _create(db, layout)
+    else:
+        _check(db, path, version)
+        if version < SCHEMA_VERSION:
+            upgrade(db, version, _SCHEMA)
+            begin_tally(db)
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    return _to_layout(db, layout)
+
+
+def _check(db: sqlite3.Connection, path: str, version: int) -> None:
+    """Raise StateError for a file that can't be trusted, or is not ours."""
     if _pragma(db, "application_id") != APPLICATION_ID:
         raise StateError(f"{path} is an SQLite file of another program; point state.path somewhere else")
     if version > SCHEMA_VERSION:
@@ -90,30 +114,43 @@ def check_or_create(db: sqlite3.Connection, path: str) -> None:
         )
     if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
         raise StateError(damaged(path, found))
-    if version in _UPGRADES:
-        _upgrade(db, version)
-    elif version != SCHEMA_VERSION:
+    if version < 1:
         raise StateError(damaged(path, f"schema {version}"))
-    elif {statement for (statement,) in db.execute("SELECT sql FROM sqlite_master")} != set(_SCHEMA):
+    if version < 3:
+        return  # those had no checksums
+    schema, columns = (_SCHEMA_3, _COLUMNS_3) if version == 3 else (_SCHEMA, COLUMNS)
+    if {statement for (statement,) in db.execute("SELECT sql FROM sqlite_master")} != set(schema):
         raise StateError(damaged(path, "its tables are not those of this exporter"))
-    elif (reason := first_damage(db)) is not None:
+    if (reason := first_damage(db, columns)) is not None:
         raise StateError(damaged(path, reason))
 
 
-def _create(db: sqlite3.Connection) -> None:
+def _create(db: sqlite3.Connection, layout: StoredLayout) -> None:
     for statement in _SCHEMA:
         db.execute(statement)
     begin_tally(db)
+    put(db, "layout", [(1, encode(layout))])
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
-def _upgrade(db: sqlite3.Connection, version: int) -> None:
-    for older in range(version, SCHEMA_VERSION):
-        for statement in _UPGRADES[older]:
-            db.execute(statement)
-    begin_tally(db)
-    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+def _to_layout(db: sqlite3.Connection, layout: StoredLayout) -> Remap:
+    """Rewrite the rows of totals where they have another layout than this one."""
+    (blob,) = db.execute("SELECT layout FROM layout").fetchone()
+    stored = decode_layout(blob)
+    how = remap(stored, layout)
+    if stored != layout:
+        rows = db.execute("SELECT workspace, label, target, row, words, last_ms FROM totals").fetchall()
+        put(
+            db,
+            "totals",
+            (
+                (*key, how.row(decode_row(row, stored.length)).tobytes(), words, last_ms)
+                for *key, row, words, last_ms in rows
+            ),
+        )
+        put(db, "layout", [(1, encode(layout))])
+    return how
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

@@ -9,17 +9,24 @@ those of other threads too: a transaction is the connection's, and nobody may en
 import sqlite3
 import threading
 from array import array
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from exporter.runs.records import ActiveRun, Changes, Job, Progress, SeriesKey, Settled
-from exporter.runs.totals import ROW_LENGTH, Totals
+from exporter.databricks.clock import Instant
+from exporter.runs.changes import Changes
+from exporter.runs.layout import Layout
+from exporter.runs.records import Settled
+from exporter.runs.series_keys import SeriesKey
+from exporter.runs.totals import Totals
+from exporter.runs.tracker import Remembered
+from exporter.state import codec
 from exporter.state.checksums import put, row_checksum
 from exporter.state.errors import explained
+from exporter.state.file import StateFile
 from exporter.state.schema import check_or_create, refuse_stump
 
 # The API forgets runs after 60 days; later they can't come back.
@@ -32,47 +39,34 @@ PAGE_BYTES = 8 * 1024
 # Pages of the file kept in memory: the totals of some thousand jobs are read and written again and again.
 CACHE_KIB = 8 * 1024
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode_progress = msgspec.msgpack.Decoder(Progress).decode
-_decode_active = msgspec.msgpack.Decoder(ActiveRun).decode
-_decode_job = msgspec.msgpack.Decoder(Job).decode
 _decode_found = msgspec.json.Decoder(list[tuple[int, int, int, str, int]]).decode
-_decode_terminations = msgspec.msgpack.Decoder(list[tuple[str, str, int]]).decode
-
-
-class Remembered(NamedTuple):
-    """Everything of a workspace that is held in memory; settled runs stay in the file."""
-
-    progress: Progress | None
-    active: dict[int, ActiveRun]
-    jobs: dict[str, Job]
-    totals: dict[SeriesKey, Totals]
-    last_ms: dict[SeriesKey, int]
-    settled_runs: int
 
 
 class StateStore:
     """An open state file; without a path, the same in memory."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, layout: Layout) -> None:
+        """Open the file; `layout` is that of every row from now on, and rows of another are rewritten."""
         self._path = "(in memory)" if path is None else str(path)
         self._one_at_a_time = threading.Lock()
         self._workspaces: dict[str, int] = {}
         # Per workspace: what was settled before this time has been forgotten.
         self._forgotten_ms: dict[int, int] = {}
-        with explained(self._path):
+        self._layout = layout
+        self._file: StateFile | None = None
+        with explained(self._path), ExitStack() as opened:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 refuse_stump(path)
+                self._file = StateFile(path)
+                opened.callback(self._file.close)
             # One thread at a time uses it, but not always the same one.
             self._db = sqlite3.connect(
                 ":memory:" if path is None else path, timeout=0, isolation_level=None, check_same_thread=False
             )
-            try:
-                self._open()
-            except BaseException:
-                self._db.close()
-                raise
+            opened.callback(self._db.close)
+            self._open()
+            opened.pop_all()
 
     def load(self, name: str) -> Remembered:
         """What is remembered of the workspace called `name`; nothing of one that is new."""
@@ -101,31 +95,35 @@ class StateStore:
                 settled[run_id] = Settled(end_ms, array("q", task_run_ids))
             return settled
 
-    def commit(self, name: str, changes: Changes, now_ms: int, surely_ms: int | None = None) -> int:
+    def commit(self, name: str, changes: Changes, now: Instant) -> int:
         """Write changes in one transaction; the number of settled runs that were too old to keep.
 
-        `now_ms` is kept with what is settled; what is forgotten, once an hour, is old by `surely_ms`, where
-        that is given.
+        Settled runs are forgotten once an hour, those that are too old by the clock that forgets less.
         """
         with self._one_at_a_time, explained(self._path):
+            self._check_file()
             workspace = self._workspace(name)
-            before_ms = (now_ms if surely_ms is None else surely_ms) - KEPT_MS
+            before_ms = now.earliest_ms - KEPT_MS
             forgets = abs(before_ms - self._forgotten_ms.get(workspace, 0)) >= FORGET_EVERY_MS
             forgotten = 0
             with self._transaction():
-                self._write(workspace, name, changes, now_ms)
+                self._write(workspace, name, changes, now.latest_ms)
                 if forgets:
                     forgotten = self._db.execute(
                         "DELETE FROM settled WHERE workspace = ? AND settled_ms < ?", (workspace, before_ms)
                     ).rowcount
             if forgets:
                 self._forgotten_ms[workspace] = before_ms
+            if self._file is not None:
+                self._file.note()
         return forgotten
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and release it, once whoever is at it has finished."""
         with self._one_at_a_time:
             self._db.close()
+            if self._file is not None:
+                self._file.close()
 
     def _open(self) -> None:
         # Held for the whole life, so a second exporter on this file is told so instead of counting twice.
@@ -135,7 +133,13 @@ class StateStore:
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         with self._transaction():
-            check_or_create(self._db, self._path)
+            self.remapped = check_or_create(self._db, self._path, self._layout.stored())
+        if self._file is not None:
+            self._file.note()
+
+    def _check_file(self) -> None:
+        if self._file is not None:
+            self._file.check()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -161,22 +165,25 @@ class StateStore:
         return self._workspaces[name]
 
     def _load(self, workspace: int) -> Remembered:
-        rows = self._rows
+        rows, length = self._rows, self._layout.length
         (progress,) = next(rows("SELECT progress FROM workspace WHERE id = ?", workspace))
         (settled_runs,) = next(rows("SELECT count(*) FROM settled WHERE workspace = ?", workspace))
         active = rows("SELECT run_id, run FROM active WHERE workspace = ?", workspace)
+        pending = rows("SELECT run_id, run FROM pending WHERE workspace = ?", workspace)
         jobs = rows("SELECT label, job FROM job WHERE workspace = ?", workspace)
         totals: dict[SeriesKey, Totals] = {}
         last_ms: dict[SeriesKey, int] = {}
-        for label, target, row, terminations, ms in rows(
-            "SELECT label, target, row, terminations, last_ms FROM totals WHERE workspace = ?", workspace
+        for label, target, row, words, ms in rows(
+            "SELECT label, target, row, words, last_ms FROM totals WHERE workspace = ?", workspace
         ):
-            totals[label, target] = _totals(row, terminations)
+            numbers = codec.decode_row(row, length)
+            totals[label, target] = Totals(numbers, codec.decode_words(words), self._layout.no_exemplars())
             last_ms[label, target] = ms
         return Remembered(
-            progress=None if progress is None else _decode_progress(progress),
-            active={run_id: _decode_active(run) for run_id, run in active},
-            jobs={label: _decode_job(job) for label, job in jobs},
+            progress=None if progress is None else codec.decode_progress(progress),
+            active={run_id: codec.decode_active(run) for run_id, run in active},
+            pending={run_id: codec.decode_pending(run) for run_id, run in pending},
+            jobs={label: codec.decode_job(job) for label, job in jobs},
             totals=totals,
             last_ms=last_ms,
             settled_runs=settled_runs,
@@ -203,34 +210,31 @@ class StateStore:
                     workspace,
                     *series_key,
                     totals.row.tobytes(),
-                    _encode([(code, kind, n) for (code, kind), n in totals.terminations.items()]),
+                    codec.encode_words(totals.words),
                     changes.now_ms,
                 )
                 for series_key, totals in changes.totals.items()
             ),
         )
-        put(self._db, "job", ((workspace, label, _encode(job)) for label, job in changes.jobs.items()))
-        many = self._db.executemany
-        many(
-            "DELETE FROM totals WHERE workspace = ? AND label = ? AND target = ?",
-            ((workspace, *series_key) for series_key in changes.expired.series_keys),
+        encode = codec.encode
+        put(self._db, "job", ((workspace, label, encode(job)) for label, job in changes.jobs.items()))
+        self._delete("totals", ("label", "target"), workspace, changes.expired.series_keys)
+        self._delete("job", ("label",), workspace, ((label,) for label in changes.expired.jobs))
+        self._delete("active", ("run_id",), workspace, ((run_id,) for run_id in changes.no_longer_active))
+        put(self._db, "active", ((workspace, run_id, encode(run)) for run_id, run in changes.active.items()))
+        self._delete("pending", ("run_id",), workspace, ((run_id,) for run_id in changes.no_longer_pending))
+        put(
+            self._db, "pending", ((workspace, run_id, encode(run)) for run_id, run in changes.pending.items())
         )
-        many(
-            "DELETE FROM job WHERE workspace = ? AND label = ?",
-            ((workspace, label) for label in changes.expired.jobs),
-        )
-        many(
-            "DELETE FROM active WHERE workspace = ? AND run_id = ?",
-            ((workspace, run_id) for run_id in changes.no_longer_active),
-        )
-        put(self._db, "active", ((workspace, run_id, _encode(run)) for run_id, run in changes.active.items()))
         if changes.progress is not None:
-            put(self._db, "workspace", [(workspace, name, _encode(changes.progress))])
+            put(self._db, "workspace", [(workspace, name, encode(changes.progress))])
 
-
-def _totals(row: bytes, terminations: bytes) -> Totals:
-    numbers = array("d")
-    numbers.frombytes(row)
-    if len(numbers) != ROW_LENGTH:
-        raise ValueError(f"a row of {len(numbers)} numbers")
-    return Totals(numbers, {(code, kind): n for code, kind, n in _decode_terminations(terminations)})
+    def _delete(
+        self, table: str, key: tuple[str, ...], workspace: int, rows: Iterable[tuple[object, ...]]
+    ) -> None:
+        """Delete the rows of a workspace with these keys."""
+        where = " AND ".join(f"{column} = ?" for column in key)
+        self._db.executemany(
+            f"DELETE FROM {table} WHERE workspace = ? AND {where}",  # noqa: S608  our words
+            ((workspace, *row) for row in rows),
+        )

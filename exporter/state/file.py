@@ -1,0 +1,66 @@
+"""The state file as the file system has it: one exporter at a time, and the same file all the time.
+
+SQLite goes on with a file that was removed, renamed or replaced: what is committed then is lost with the next
+restart. So each commit looks whether the file at the path is still the one that was opened.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+from exporter.state.errors import StateError
+
+LOCK_SUFFIX = "-lock"
+_LOG_SUFFIX = "-wal"
+
+
+class StateFile:
+    """Holds a state file's path for this process. Raises StateError where another process holds it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # A file of its own: the lock holds the path, whatever becomes of the state file.
+        self._lock = os.open(
+            path.with_name(path.name + LOCK_SUFFIX), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+        )
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise StateError(
+                f"the state file {path} is in use by another process; each exporter needs its own"
+            ) from None
+        # By path: the file's identity and the size that it has had at least.
+        self._seen: dict[Path, tuple[tuple[int, int], int]] = {}
+
+    def note(self) -> None:
+        """Remember the file and its log as they are now."""
+        for path in (self._path, self._path.with_name(self._path.name + _LOG_SUFFIX)):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue
+            self._seen[path] = ((status.st_dev, status.st_ino), status.st_size)
+
+    def check(self) -> None:
+        """Raise StateError where the file is no longer what was noted."""
+        for path, (identity, size) in self._seen.items():
+            if (what := _difference(path, identity, size)) is not None:
+                raise StateError(
+                    f"the state file {path} was {what} while the exporter runs; put it back, or restart the "
+                    "exporter: what was counted since then is lost with a restart"
+                )
+
+    def close(self) -> None:
+        """Let the path go. The lock's file stays: another process may be about to lock it."""
+        os.close(self._lock)
+
+
+def _difference(path: Path, identity: tuple[int, int], size: int) -> str | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return "removed or renamed"
+    if (status.st_dev, status.st_ino) != identity:
+        return "replaced"
+    return "cut off" if status.st_size < size else None
