@@ -126,7 +126,7 @@ def read_with_client(url: str, start_time_from: int) -> None:
 
     from exporter.config import ApiSettings, PersonalToken, WorkspaceAccess  # noqa: PLC0415
     from exporter.databricks.client import WorkspaceClient  # noqa: PLC0415
-    from exporter.databricks.limits import RequestContext  # noqa: PLC0415
+    from exporter.databricks.context import Priority, RequestContext  # noqa: PLC0415
     from exporter.own_metrics import OwnMetrics, WorkspaceMetrics  # noqa: PLC0415
     from exporter.polling.lookback import cut  # noqa: PLC0415
     from exporter.simulator.credentials import DEFAULT_TOKEN  # noqa: PLC0415
@@ -138,7 +138,7 @@ def read_with_client(url: str, start_time_from: int) -> None:
 
     async def read() -> set[int]:
         async with WorkspaceClient(access, api, own_metrics, str) as client:
-            context = RequestContext.within(HOUR_SECONDS)
+            context = RequestContext(Priority.LISTS)
 
             async def read_slice(from_ms: int, to_ms: int) -> set[int]:
                 pages = client.list_runs(

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from io import FileIO
@@ -20,13 +21,15 @@ from exporter.config import Settings
 from exporter.config.addresses import ListenAddress
 from exporter.exposition.blocks import Render
 from exporter.exposition.exposition import Exposition
-from exporter.exposition.render import columns, render_job, render_totals
+from exporter.exposition.render import TotalsRenderer, columns, render_job
 from exporter.exposition.snapshot import Format
-from exporter.families import JOB_FAMILIES, RESULTS, RUN_FAMILIES, TERMINATIONS, Family
+from exporter.families import JOB_FAMILIES, RUN_FAMILIES, Family
 from exporter.own_metrics import OwnMetrics, WorkspaceMetrics
 from exporter.runs.durations import Phases
-from exporter.runs.records import Job, LastRun, LastSuccess, SeriesKey
-from exporter.runs.totals import COUNTERS, HISTOGRAMS, SEEDED, Totals
+from exporter.runs.layout import Layout
+from exporter.runs.records import Job, LastRun, LastSuccess
+from exporter.runs.series_keys import SeriesKey
+from exporter.runs.totals import Totals
 from exporter.server.pages import WebServer, WorkspaceView
 from peers import workload
 from peers.processes import forget_peak, say
@@ -41,6 +44,7 @@ class _Exporter:
 
     def __init__(self, seed: int, many: int) -> None:
         self._seed = seed
+        self._layout = Layout()
         self.start_afresh()
         self._totals: dict[SeriesKey, Totals] = {}
         self._jobs: dict[str, Job] = {}
@@ -50,12 +54,12 @@ class _Exporter:
             job = workload.job(seed, number)
             runs = workload.runs(seed, number, job)
             self._series_keys.append((job.job_id, job.target))
-            self._settle(job, runs, Totals())
+            self._settle(job, runs, Totals.empty(self._layout))
 
     def start_afresh(self) -> None:
         """With nothing rendered yet, as after a restart."""
         self._own_metrics = OwnMetrics()
-        self._exposition = Exposition(self._own_metrics)
+        self._exposition = Exposition(self._own_metrics, self._layout)
 
     def settle_later_runs(self, numbers: Iterable[int]) -> list[SeriesKey]:
         """One more run of each of these jobs; the series keys that it changed."""
@@ -78,6 +82,7 @@ class _Exporter:
 
     def render(self, form: Format) -> int:
         """Every line of one format, not compressed and not kept; how many bytes they are."""
+        render_totals = TotalsRenderer(self._layout).render
         rendered = [
             *zip(*self._rendered(render_totals, self._totals.items(), RUN_FAMILIES, form), strict=True),
             *zip(*self._rendered(render_job, self._labelled(), JOB_FAMILIES, form), strict=True),
@@ -109,16 +114,19 @@ class _Exporter:
 
     def _settle(self, job: workload.Job, runs: list[workload.Run], totals: Totals) -> None:
         for family, values in workload.observations(runs).items():
-            histogram = HISTOGRAMS[family.name]
+            slots = self._layout.histograms[family.name]
             for value in values:
-                totals.observe(histogram, value * histogram.scale)
-        totals.row[SEEDED] = 1
+                observed = value * family.scale
+                totals.row[slots.first + bisect_left(slots.bounds, observed)] += 1
+                totals.row[slots.sum] += observed
+        totals.seed()
         for (family, labels), count in workload.counts(runs).items():
-            for _ in range(count):
-                if family is TERMINATIONS:
-                    totals.count_termination(*labels)
-                else:
-                    totals.count(COUNTERS[family.name], RESULTS.index(labels[0]) if labels else 0)
+            if family.words is None:
+                slot = family.results.index(labels[0]) if labels else 0
+                totals.row[self._layout.counters[family.name].first + slot] += count
+            else:
+                for _ in range(count):
+                    totals.count_words(family.name, labels)
         self._totals[job.job_id, job.target] = totals
         before = self._jobs.get(job.job_id)
         last = runs[-1]
@@ -148,7 +156,7 @@ class _Exporter:
 class _Ticker:
     """Finds the longest time that the event loop kept a task waiting.
 
-    On a machine that is shared, some of it is the kernel running somebody else while the loop could run:
+    On a machine that is shared, some of it is the kernel running another process while the loop could run:
     the longest is given with and without that (the second number of /proc/…/schedstat, in nanoseconds).
     """
 

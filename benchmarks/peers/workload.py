@@ -13,7 +13,8 @@ from random import Random
 from typing import NamedTuple
 
 from exporter import families
-from exporter.families import JOB_FAMILIES, RUN_FAMILIES, SEEDED_RESULTS, Family
+from exporter.families import JOB_FAMILIES, RUN_FAMILIES, Family
+from exporter.runs.outcomes import SEEDED_RESULTS
 
 WORKSPACE = "adb-1234567890123456.7.azuredatabricks.net"
 TARGETS = ("STANDARD", "PERFORMANCE_OPTIMIZED", "NONE")

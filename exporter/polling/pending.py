@@ -100,12 +100,26 @@ class PendingReader:
             for task in ending:
                 task.cancel()
             await asyncio.wait(ending)
+            self._answers.clear()
+            for schedule in self._schedules.values():
+                schedule.reading = False
 
     def retry_all(self) -> None:
         """Ask again for every run now: what failed may have been the workspace's fault."""
         for schedule in self._schedules.values():
             schedule.due = 0.0
         self._look.set()
+
+    def is_idle(self) -> bool:
+        """Whether every pending run has been asked for, and its answer committed."""
+        now = asyncio.get_running_loop().time()
+        return not (self._tasks or self._answers) and all(
+            (schedule := self._schedules.get(run_id)) is not None
+            and schedule.since_ms == pending.since_ms
+            and schedule.due > now
+            and not schedule.reading
+            for run_id, pending in self._recorder.tracker.pending.items()
+        )
 
     def note(self) -> None:
         """Bring the metrics up to date."""

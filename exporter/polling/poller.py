@@ -175,6 +175,7 @@ class Poller:
                 swept=[run for run_id, run in active.finished.items() if run_id not in finished.finished],
                 active=[*finished.active.values(), *active.active.values()],
                 followed=followed,
+                is_whole_poll=True,
             ),
             _read_at(began_ms, _newest_start_ms(active, finished)),
         )

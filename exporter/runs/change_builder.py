@@ -71,11 +71,13 @@ class ChangeBuilder:
         self._lost: set[int] = set()
         self._newly_settled = 0
         self._runs_counted = 0
+        self._is_whole_poll = False
 
     def observe(self, observation: Observation) -> None:
         """Take in everything that was read; the order of these steps decides between two answers."""
         if observation.names is not None:
             self._jobs.rename(observation.names)
+        self._is_whole_poll = observation.is_whole_poll
         self._take_answers(observation.answers)
         for run in _latest(observation.finished):
             self._finish_from_list(run)
@@ -303,10 +305,8 @@ class ChangeBuilder:
 
     def _expired(self, ended: Collection[int]) -> Expired:
         """What is idle, once a whole poll has been read: before that, its last run may not have been."""
-        tracker, before, now = self._tracker, self._tracker.progress, self._progress
-        if not tracker.idle_ms or before is None or now is None or now.slices:
-            return Expired()
-        if now.last_good_poll_ms <= before.last_good_poll_ms:
+        tracker = self._tracker
+        if not tracker.idle_ms or not self._is_whole_poll:
             return Expired()
         active = [run for run_id, run in (tracker.active | self._active).items() if run_id not in ended]
         pending = (tracker.pending | self._pending).items()

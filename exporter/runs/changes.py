@@ -21,7 +21,8 @@ class Observation(NamedTuple):
     read; those that it shows neither as active nor as newly ended need an answer of their own.
     `settled_meanwhile`: runs that others settled while it read: that one is active may be an older answer.
     `answers`: what `runs/get` said, by run id: the whole run, or None where it does not exist.
-    `names`: of all jobs, by id, where `jobs/list` was read.
+    `names`: of all jobs, by id, where `jobs/list` was read. `is_whole_poll`: whether this is both lists of a
+    poll; only then is it known what is idle.
     """
 
     finished: Collection[Run] = ()
@@ -31,6 +32,7 @@ class Observation(NamedTuple):
     settled_meanwhile: Collection[int] = ()
     answers: Mapping[int, Run | None] = {}
     names: Mapping[int, str] | None = None
+    is_whole_poll: bool = False
 
     def run_ids(self) -> set[int]:
         """The runs that it has to be known of whether they are settled."""
@@ -50,6 +52,7 @@ def merged(observations: Sequence[Observation]) -> Observation:
         settled_meanwhile={run_id for each in observations for run_id in each.settled_meanwhile},
         answers={run_id: answer for each in observations for run_id, answer in each.answers.items()},
         names=next((each.names for each in reversed(observations) if each.names is not None), None),
+        is_whole_poll=any(each.is_whole_poll for each in observations),
     )
 
 

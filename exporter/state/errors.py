@@ -21,7 +21,15 @@ def explained(path: str) -> Iterator[None]:
     except (msgspec.MsgspecError, ValueError) as error:
         raise StateError(damaged(path, str(error))) from None
     except OSError as error:
-        raise StateError(f"the state file {path} can't be made ({error.strerror}); set state.path") from None
+        raise StateError(unusable(path, error.strerror or str(error))) from None
+
+
+def unusable(path: str, reason: str) -> str:
+    """What a StateError says of a file that can't be read or written."""
+    return (
+        f"the state file {path} can't be read or written ({reason}); check the folder, its permissions "
+        "and the disk, or set state.path"
+    )
 
 
 def damaged(path: str, reason: str) -> str:
@@ -39,8 +47,5 @@ def _explanation(path: str, error: sqlite3.Error) -> str:
     if code.startswith("SQLITE_FULL"):
         return f"the disk of the state file {path} is full; free some space"
     if code.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_IOERR")):
-        return (
-            f"the state file {path} can't be read or written ({error}); check the folder, its permissions "
-            "and the disk, or set state.path"
-        )
+        return unusable(path, str(error))
     return damaged(path, str(error))

@@ -24,6 +24,7 @@ with atheris.instrument_imports(include=["exporter", "yaml"]):
     from exporter.databricks import responses
     from exporter.databricks.errors import TryAgain, WorkspaceError
     from exporter.databricks.models import Run
+    from exporter.runs.layout import Layout
     from exporter.server.web_config import WebConfigError, load
     from exporter.state.errors import StateError
     from exporter.state.store import StateStore
@@ -119,7 +120,7 @@ def state(data: bytes) -> None:
     for name in ("-wal", "-shm"):
         FILE.with_name(FILE.name + name).unlink(missing_ok=True)
     with suppress(StateError):
-        store = StateStore(FILE)
+        store = StateStore(FILE, Layout())
         try:
             store.load("w")
         finally:
@@ -140,7 +141,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 def _seed(folder: Path, name: str) -> None:
     seeds = SEEDS[name]
     if name == "state":
-        store = StateStore(folder / "0")
+        store = StateStore(folder / "0", Layout())
         store.load("w")
         store.close()
     for number, seed in enumerate(seeds):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.families import RESULTS, RUNS
-from exporter.runs.totals import COUNTERS
+from exporter.families import RUNS
+from exporter.runs.outcomes import RESULTS
 from tests.integration.polling.lives import (
     HOUR,
     STEPS,
@@ -19,8 +19,10 @@ from tests.integration.polling.lives import (
     never,
     one_life,
 )
+from tests.integration.polling.world import LAYOUT
 
-RUN_SLOTS = range(COUNTERS[RUNS.name].first, COUNTERS[RUNS.name].first + len(RESULTS))
+_FIRST = LAYOUT.counters[RUNS.name].first
+RUN_SLOTS = range(_FIRST, _FIRST + len(RESULTS))
 
 
 class IdlePlay(Play):

@@ -9,18 +9,18 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.exposition.snapshot import Format
 from exporter.families import JOB_INFO, REPAIRS, RUNS, TASK_RUNS
-from exporter.runs.records import Changes, SeriesKey
-from exporter.runs.series_count import whole_job
-from exporter.runs.series_keys import OTHER
+from exporter.runs.changes import Changes
+from exporter.runs.series_count import SeriesRules
+from exporter.runs.series_keys import OTHER, SeriesKey
 from tests.integration.polling.test_history import NAMES, Histories, Life
-from tests.integration.polling.world import World
+from tests.integration.polling.world import LAYOUT, World
 from tests.unit.exposition import plain
 
 HOUR = 3600.0
 # Time moves by whole seconds, and within one by itself: nothing is idle by a hair.
 IDLE = 6 * HOUR - 0.5
 # For two jobs and OTHER, and a third where the two have few series.
-SERIES = int(3.2 * whole_job(collect_tasks=True))
+SERIES = int(3.2 * SeriesRules(LAYOUT).whole_job(collect_tasks=True))
 
 
 class LimitedWorld(World):

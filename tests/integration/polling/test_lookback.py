@@ -41,13 +41,18 @@ def test_slice_is_committed_once_enough_of_it_is_read(world: World, monkeypatch:
     assert world.counts(RUNS).total() == 3 * PAGE
 
 
-def test_slice_of_many_large_runs_is_committed_in_parts(tmp_path: Path) -> None:
-    """However long the details of a page take: those that there was time for are kept."""
-    world = World(tmp_path, at_once=1, patience=1.0)
+def test_large_runs_of_a_slice_hold_up_nobody(tmp_path: Path) -> None:
+    """A slice is over once its list is read; runs of more than a hundred tasks are read beside the polls."""
+    world = World(tmp_path, at_once=4)
     job = world.workspace.add_job("nightly")
     for number in range(PAGE):
         world.workspace.finished_run(job, start=BEGIN - 3600 - 60 * number, duration=30, tasks=101)
-    world.server.faults.add(Fault(endpoint="runs/get", delay=0.1))
+    world.server.faults.add(Fault(error(500, "INTERNAL_ERROR", "oops"), endpoint="runs/get"))
+    assert world.poll() is None
+    assert world.counts(RUNS).total() == 0
+    assert {pending.reason for pending in world.recorder.tracker.pending.values()} == {"large"}
+    world.server.faults.clear()
+    world.restart()
     assert world.poll() is None
     assert world.counts(RUNS).total() == PAGE
     assert world.counts(TASK_RUNS).total() == PAGE * 101

@@ -7,48 +7,53 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from exporter.config import Settings
+from exporter.databricks.clock import Instant
 from exporter.exposition.exposition import Exposition
 from exporter.families import LIMITED
 from exporter.own_metrics import OwnMetrics, WorkspaceMetrics
 from exporter.polling.recorder import Recorder
 from exporter.polling.series_budget import SeriesBudget
-from exporter.runs.change_builder import Observation
-from exporter.runs.series_count import whole_job
+from exporter.runs.changes import Observation
+from exporter.runs.layout import Layout
+from exporter.runs.series_count import SeriesRules
 from exporter.runs.series_keys import OTHER
+from exporter.runs.tracker import Tracker
 from exporter.state.store import StateStore
 from tests.unit.runs.runs import PROGRESS, run, task
 
-WHOLE = whole_job(collect_tasks=True)
+LAYOUT = Layout()
+WHOLE = SeriesRules(LAYOUT).whole_job(collect_tasks=True)
+NOW = Instant(1_200_000, 1_200_000)
 
 
 class Books:
-    """Ledgers of several workspaces on one state, one exposition and one budget."""
+    """Recorders of several workspaces on one state, one exposition and one budget."""
 
     def __init__(self, series: int) -> None:
         self.own_metrics = OwnMetrics()
-        self.exposition = Exposition(self.own_metrics)
+        self.exposition = Exposition(self.own_metrics, LAYOUT)
         self.budget = SeriesBudget(series)
-        self._store = StateStore(None)
+        self._running: list[asyncio.Task[None]] = []
+        self._store = StateStore(None, LAYOUT)
 
     async def recorder(self, workspace: str) -> Recorder:
         made = Recorder(
-            self._store.load(workspace),
+            Tracker(self._store.load(workspace), LAYOUT),
             self._store,
             self.exposition,
             WorkspaceMetrics(self.own_metrics, workspace, 30.0),
             self.budget,
-            Settings(),
+            lambda: NOW,
         )
         await made.publish_restored()
-        await made.release()
+        self._running.append(asyncio.create_task(made.run()))
         return made
 
 
 async def settle(recorder: Recorder, jobs: range) -> None:
     """Every job has a run."""
     runs = [run(job, job, tasks=[task(job * 10)]) for job in jobs]
-    await recorder.record(Observation(runs), 1_200_000, lambda _: PROGRESS)
+    await recorder.record(Observation(runs), lambda _: PROGRESS)
 
 
 def own(recorder: Recorder) -> int:
@@ -65,10 +70,10 @@ def logs() -> Iterator[list[EventDict]]:
 async def test_workspaces_that_fill_up_at_once_share_the_room() -> None:
     """Neither is let into what the other has just taken."""
     books = Books(8 * WHOLE)
-    ledgers = [await books.recorder(name) for name in ("a", "b", "c")]
-    await asyncio.gather(*(settle(recorder, range(1, 7)) for recorder in ledgers))
+    recorders = [await books.recorder(name) for name in ("a", "b", "c")]
+    await asyncio.gather(*(settle(recorder, range(1, 7)) for recorder in recorders))
     assert books.exposition.snapshot.series <= 8 * WHOLE
-    assert 4 <= sum(map(own, ledgers)) < 18
+    assert 4 <= sum(map(own, recorders)) < 18
 
 
 async def test_what_a_workspace_had_counts_from_the_start() -> None:

@@ -16,15 +16,19 @@ from exporter.config import ApiSettings, ClientCredentials, PersonalToken, Setti
 from exporter.config.model import LimitsSettings, PollSettings, StateSettings
 from exporter.databricks.client import WorkspaceClient
 from exporter.exposition.exposition import Exposition
-from exporter.families import RESULTS, Family
+from exporter.families import Family
 from exporter.own_metrics import OwnMetrics, WorkspaceMetrics
+from exporter.polling.pending import PendingReader
 from exporter.polling.poller import Poller
 from exporter.polling.reader import Reader
 from exporter.polling.recorder import Recorder
 from exporter.polling.series_budget import SeriesBudget
 from exporter.polling.sweep import Sweeper
-from exporter.runs.records import Changes, SeriesKey
-from exporter.runs.totals import COUNTERS, Totals
+from exporter.runs.changes import Changes
+from exporter.runs.layout import Layout
+from exporter.runs.outcomes import RESULTS
+from exporter.runs.series_keys import SeriesKey
+from exporter.runs.totals import Totals
 from exporter.runs.tracker import Tracker
 from exporter.simulator.credentials import DEFAULT_TOKEN, Credentials
 from exporter.simulator.server import SimulatorServer
@@ -33,6 +37,7 @@ from exporter.state.store import StateStore
 
 BEGIN = 1_790_000_000.0
 DAY = 24 * 3600.0
+LAYOUT = Layout()
 T = TypeVar("T")
 
 
@@ -47,12 +52,14 @@ class World:
         sweep_window: float = 30 * DAY,
         at_once: int = 16,
         series: int = 0,
-        idle: float = 0,
+        idle: float = 14 * DAY,
         patience: float = 30.0,
         login: PersonalToken | ClientCredentials | None = None,
         credentials: Credentials | None = None,
     ) -> None:
         self.now = BEGIN
+        # How far our own clock is ahead of the workspace's.
+        self.clock_error = 0.0
         self._series = series
         # Label sets that were dropped, each with its last totals.
         self.dropped: list[tuple[SeriesKey, Totals]] = []
@@ -95,7 +102,27 @@ class World:
         self.start()
 
     def poll(self) -> str | None:
-        """One poll; why it failed, None where it did not."""
+        """One poll, and one look at every pending run; why the poll failed, None where it did not."""
+        error = self.poll_lists()
+        self.read_pending()
+        return error
+
+    def read_pending(self) -> None:
+        """Ask once for every run that is pending, whatever its back-off."""
+
+        async def read() -> None:
+            stop = asyncio.Event()
+            self.pending.retry_all()
+            reading = asyncio.create_task(self.pending.run(stop))
+            while not self.pending.is_idle() and not reading.done():  # noqa: ASYNC110  no event says so
+                await asyncio.sleep(0.002)
+            stop.set()
+            await reading
+
+        self.run(read())
+
+    def poll_lists(self) -> str | None:
+        """One poll, and no pending run is read; why it failed, None where it did not."""
         stop = asyncio.Event()
 
         async def one() -> None:
@@ -108,8 +135,13 @@ class World:
         return self.own_metrics.last_error
 
     def sweep(self) -> None:
-        """One sweep."""
-        self.run(self.sweeper._sweep())
+        """One sweep, and one look at every pending run."""
+        self.sweep_lists()
+        self.read_pending()
+
+    def sweep_lists(self) -> None:
+        """One sweep, and no pending run is read."""
+        self.run(self.sweeper.sweep())
 
     @property
     def url(self) -> str:
@@ -126,7 +158,7 @@ class World:
 
         What had counted and was dropped since is in it.
         """
-        first = COUNTERS[family.name].first
+        first = LAYOUT.counters[family.name].first
         counts: Counter[tuple[str, str, str]] = Counter()
         for key, totals in [*self.dropped, *self.totals.items()]:
             for slot, result in enumerate(RESULTS):
@@ -144,22 +176,32 @@ class World:
         own_metrics = OwnMetrics()
         access = WorkspaceAccess(self.url, "simulated", self._login)
         self.own_metrics = WorkspaceMetrics(own_metrics, access.name, self._settings.poll.interval)
-        self.store = store = StateStore(self._path)
+        self.store = store = StateStore(self._path, LAYOUT)
         self._open.callback(store.close)
         client = await self._open.enter_async_context(
-            WorkspaceClient(access, self._settings.api, self.own_metrics, lambda _: None)
+            WorkspaceClient(
+                access,
+                self._settings.api,
+                self.own_metrics,
+                lambda _: None,
+                wall_clock=lambda: self.now + self.clock_error,
+            )
         )
-        self.exposition = Exposition(own_metrics)
+        self.exposition = Exposition(own_metrics, LAYOUT)
+        tracker = Tracker(store.load(access.name), LAYOUT, idle_ms=int(self._settings.limits.idle * 1000))
         self.recorder = Recorder(
-            store.load(access.name),
-            store,
-            self.exposition,
-            self.own_metrics,
-            SeriesBudget(self._series),
-            self._settings,
+            tracker, store, self.exposition, self.own_metrics, SeriesBudget(self._series), client.now
         )
-        self.recorder.tracker.apply = self.apply  # type: ignore[method-assign]
+        tracker.apply = self.apply  # type: ignore[method-assign]
+        recording = asyncio.create_task(self.recorder.run())
+        self._open.push_async_callback(_ended, recording)
         await self.recorder.publish_restored()
-        reader = Reader(client, self.recorder, self.own_metrics, self._settings.api.concurrency)
-        self.poller = Poller(reader, self.recorder, self.own_metrics, self._settings, self._loop.time())
+        reader = Reader(client, self.own_metrics)
+        self.pending = PendingReader(reader, self.recorder, self.own_metrics, self._settings)
+        self.poller = Poller(reader, self.recorder, self.own_metrics, self._settings, self.pending.retry_all)
         self.sweeper = Sweeper(reader, self.recorder, self._settings)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

@@ -28,11 +28,13 @@ class Scene(World):
         *,
         login: ClientCredentials | None = None,
         credentials: Credentials | None = None,
+        first_poll: bool = True,
     ) -> None:
         super().__init__(folder, patience=PATIENCE, login=login, credentials=credentials)
         self.job = self.workspace.add_job("nightly")
         self.workspace.finished_run(self.job, tasks=120)
-        self.poll_well()
+        if first_poll:
+            self.poll_well()
 
     def begin_runs(self) -> list[Run]:
         """Two runs that a poll sees active."""

@@ -17,9 +17,11 @@ import pytest
 from exporter.databricks.client import WorkspaceClient
 from exporter.exposition.exposition import Exposition
 from exporter.polling.lookback import Lookback
+from exporter.polling.pending import PendingReader
 from exporter.polling.poller import Poller
 from exporter.polling.reader import Reader
 from exporter.polling.recorder import Recorder
+from exporter.runs.change_builder import ChangeBuilder
 from exporter.runs.tracker import Tracker
 from exporter.state.store import StateStore
 from tests.integration.polling.lives import Arm, Play, folder_in_memory, kill, lived_on
@@ -28,25 +30,24 @@ NAMED: dict[str, Callable[..., Any]] = {
     "poll: it begins": Poller._poll,
     "poll: the lookback is cut": Poller._begin,
     "poll: a slice is read": Lookback._read_slice,
-    "poll: everything is read": Poller._read_all,
+    "poll: the lists are read": Poller._read_lists,
     "poll: a list is read": Reader.list_runs,
-    "poll: what needs details": Reader.detailed,
-    "poll: runs are asked for": Reader.get_runs,
+    "pending: a run is read": PendingReader._read,
+    "pending: an answer is handed over": PendingReader._hand_over,
+    "pending: answers are committed": PendingReader._commit_answers,
     "poll: a request": WorkspaceClient._exchange,
     "poll: what is known": StateStore.settled,
-    "poll: it is over": Poller._finish,
+    "poll: it is over": Poller._turn,
     "commit: it is handed in": Recorder.record,
     "commit: its turn": Recorder._commit,
     "commit: what changes": Recorder._settle,
-    "commit: the tracker": Tracker.observe,
+    "commit: the change builder": ChangeBuilder.observe,
     "commit: the transaction": StateStore.commit,
     "commit: the rows": StateStore._write,
     "commit: into memory": Recorder._take_over,
     "commit: the tracker's memory": Tracker.apply,
-    "publish: it is due": Recorder._show,
     "publish: what moved": Recorder._publish,
     "publish: the bytes": Exposition.update,
-    "publish: what was held": Recorder.release,
 }
 # The first time that a step begins, with a fresh state; a later one that it ends or waits, with much to lose.
 MOMENTS = (("call", 1), ("return", 4))

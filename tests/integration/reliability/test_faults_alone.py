@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.faults import Answer, Fault, error, redirect
+from exporter.families import RUNS
 from exporter.simulator.kinds import KINDS, STATUSES
 from tests.integration.reliability.scene import Scene
 
@@ -35,18 +35,39 @@ def scene() -> Iterator[Scene]:
 
 
 @pytest.mark.parametrize("kind", [*OTHERS, *(f"status {status}" for status in SPECIAL)])
-def test_a_fault_costs_no_run(scene: Scene, kind: str) -> None:
+def test_a_fault_of_the_lists_costs_no_run(scene: Scene, kind: str) -> None:
     """A poll that meets it fails whole, or is good; the cause is told; the next good one has every run."""
+    scene.end_runs(scene.begin_runs())
+    fault = KINDS[kind]()
+    cause = scene.poll_under(fault, "runs/list")
+    assert fault.hits > 0
+    if kind not in HARMLESS:
+        assert cause, "the poll was good"
+        assert "runs/list" in cause or "too slowly" in cause
+    scene.poll_well()
+    scene.assert_books_balance()
+
+
+@pytest.mark.parametrize("kind", [*OTHERS, *(f"status {status}" for status in SPECIAL)])
+def test_a_fault_of_one_run_is_that_runs_alone(
+    scene: Scene, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Polls stay good, other runs are counted, the run is named once, and counted when the fault ends."""
     runs = scene.begin_runs()
+    hidden = runs[1].run_id
     scene.end_runs(runs)
-    for endpoint in ("runs/get", "runs/list"):
-        fault = KINDS[kind]()
-        cause = scene.poll_under(fault, endpoint)
-        assert fault.hits > 0
-        if kind not in HARMLESS:
-            assert cause, "the poll was good"
-            assert endpoint in cause or "too slowly" in cause
-            break
+    before = scene.counts(RUNS).total()
+    fault = KINDS[kind]()
+    fault.when = lambda query: query.get("run_id") == str(hidden)
+    assert scene.poll_under(fault, "runs/get") is None
+    assert fault.hits > 0
+    others = scene.counts(RUNS).total() - before
+    assert others >= 2, "what was listed and what was skipped"
+    if kind not in HARMLESS:
+        assert set(scene.recorder.tracker.pending) == {hidden}
+        assert others == 2
+        assert scene.poll_under(fault, "runs/get") is None
+        assert capsys.readouterr().out.count(f"run={hidden}") == 1
     scene.poll_well()
     scene.assert_books_balance()
 
@@ -60,15 +81,5 @@ def test_a_status_costs_no_run(scene: Scene, hundred: int) -> None:
         cause = scene.poll_under(KINDS[f"status {status}"](), "runs/list")
         assert cause is not None
         assert cause.startswith(f"runs/list: HTTP {status}: ")
-    scene.poll_well()
-    scene.assert_books_balance()
-
-
-@pytest.mark.parametrize("answer", [redirect(), error(401, "UNAUTHENTICATED", "Token is expired.")])
-def test_an_answer_that_is_about_no_run_gives_no_run_up(scene: Scene, answer: Answer) -> None:
-    """However often asking for a run is redirected or meets a refused login, the run stays followed."""
-    scene.end_runs(scene.begin_runs())
-    for _ in range(5):
-        assert scene.poll_under(Fault(answer), "runs/get") is not None
     scene.poll_well()
     scene.assert_books_balance()

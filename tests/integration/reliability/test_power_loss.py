@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from exporter.runs.changes import Changes
 from exporter.state.errors import StateError
 from exporter.state.store import PAGE_BYTES, StateStore
 from tests.integration.polling.lives import folder_in_memory
+from tests.integration.polling.world import LAYOUT
 from tests.integration.reliability.scene import Scene
 
 COMMITS = 8
@@ -48,7 +50,7 @@ class History:
 
 def books_of(path: Path) -> Books:
     """The totals that a new process finds."""
-    store = StateStore(path)
+    store = StateStore(path, LAYOUT)
     try:
         return {labels: list(totals.row) for labels, totals in store.load("simulated").totals.items()}
     finally:
@@ -59,24 +61,38 @@ def books_in(scene: Scene) -> Books:
     return {labels: list(totals.row) for labels, totals in scene.totals.items()}
 
 
+class Booked(Scene):
+    """A scene that notes the books after every commit, by the length of the log."""
+
+    def __init__(self, folder: Path) -> None:
+        self.books_at: dict[int, Books] = {}
+        self.log = folder / "state.db-wal"
+        super().__init__(folder)
+
+    def apply(self, changes: Changes) -> None:
+        super().apply(changes)
+        self.note()
+
+    def note(self) -> None:
+        self.books_at[self.log.stat().st_size] = books_in(self)
+
+
 @pytest.fixture(scope="module")
 def history() -> Iterator[History]:
     """Some commits, and their books, before anything is folded into the main file."""
     with folder_in_memory() as name:
         path, wal = Path(name) / "state.db", Path(name) / "state.db-wal"
-        scene = Scene(Path(name))
+        scene = Booked(Path(name))
         scene.restart()
         main = path.read_bytes()
-        books_at = {wal.stat().st_size: books_in(scene)}
+        scene.books_at.clear()
+        scene.note()
         for _ in range(COMMITS):
-            runs = scene.begin_runs()
-            books_at[wal.stat().st_size] = books_in(scene)
-            scene.end_runs(runs)
+            scene.end_runs(scene.begin_runs())
             scene.poll_well()
-            books_at[wal.stat().st_size] = books_in(scene)
         assert path.read_bytes() == main
-        assert min(books_at) == 0
-        yield History(scene, main, wal.read_bytes(), books_at)
+        assert min(scene.books_at) == 0
+        yield History(scene, main, wal.read_bytes(), scene.books_at)
         scene.close()
 
 

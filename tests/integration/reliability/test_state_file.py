@@ -21,11 +21,14 @@ from tests.e2e import recount
 from tests.e2e.conftest import launch, server
 from tests.e2e.process import Launcher, total
 from tests.integration.polling.lives import Play, folder_in_memory
-from tests.integration.polling.world import World
+from tests.integration.polling.world import LAYOUT, World
 
 __all__ = ["launch", "server"]
 
-VERSIONS = {version: Path(__file__).with_name(f"state_v{version}.sql") for version in (1, 2)}
+STATES = Path(__file__).parents[2] / "unit" / "state"
+VERSIONS = {version: STATES / f"state_v{version}.sql" for version in (1, 2)} | {
+    3: Path(__file__).with_name("state_v3.sql")
+}
 NOBODY = 65534
 Commit = Callable[..., int]
 
@@ -125,10 +128,10 @@ def test_a_state_that_may_not_be_written_is_refused(file_mode: int, folder_mode:
     """Whether the file or its folder is read-only: the error names the file and what to check."""
     with folder_in_memory() as name:
         path = Path(name) / "state.db"
-        StateStore(path).close()
+        StateStore(path, LAYOUT).close()
         path.chmod(file_mode)
         path.parent.chmod(folder_mode)
-        said = as_nobody(lambda: StateStore(path).close())
+        said = as_nobody(lambda: StateStore(path, LAYOUT).close())
         path.parent.chmod(0o700)
     assert f"the state file {path} can't be read or written" in said
     assert "its permissions" in said
@@ -138,7 +141,7 @@ def test_a_new_state_in_a_folder_that_may_not_be_written_is_refused() -> None:
     """The same, where there is no file yet."""
     with folder_in_memory() as name:
         Path(name).chmod(0o555)
-        said = as_nobody(lambda: StateStore(Path(name) / "state.db").close())
+        said = as_nobody(lambda: StateStore(Path(name) / "state.db", LAYOUT).close())
         Path(name).chmod(0o700)
     assert "can't be read or written" in said
 

@@ -1,5 +1,6 @@
 """A client connected to a simulated workspace, and what its exporter has counted."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,13 +18,18 @@ from exporter.config import (
     WorkspaceAccess,
 )
 from exporter.databricks.client import WorkspaceClient
-from exporter.databricks.limits import RequestContext
+from exporter.databricks.context import Priority, RequestContext
 from exporter.databricks.models import Run
 from exporter.own_metrics import OwnMetrics, WorkspaceMetrics
 from exporter.simulator.credentials import DEFAULT_TOKEN
 
 NAME = "adb-1.2.test"
 NOW = 1_780_000_000.0
+
+
+def within(seconds: float, priority: Priority = Priority.LISTS) -> RequestContext:
+    """The terms of requests that end in so many seconds."""
+    return RequestContext(priority, deadline=asyncio.get_running_loop().time() + seconds)
 
 
 @dataclass
@@ -47,11 +53,11 @@ class Connection:
 
     async def run_ids(self, seconds: float = 20.0, **query: str | int) -> list[int]:
         """The ids of all runs of a listing."""
-        pages = self.client.list_runs(RequestContext.within(seconds), **query)
+        pages = self.client.list_runs(within(seconds), **query)
         return [run.run_id async for page in pages for run in page.runs]
 
     async def run(self, run_id: int, seconds: float = 20.0) -> Run:
-        found = await self.client.get_run(run_id, RequestContext.within(seconds))
+        found = await self.client.get_run(run_id, within(seconds))
         assert isinstance(found, Run)
         return found
 

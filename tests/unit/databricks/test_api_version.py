@@ -8,11 +8,10 @@ from structlog.testing import capture_logs
 
 from exporter.databricks.client import RUNS_PER_PAGE
 from exporter.databricks.errors import NotUnderstood, UnknownPath
-from exporter.databricks.limits import RequestContext
 from exporter.simulator.faults import Answer, Fault, error
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
-from tests.unit.databricks import NOW, Connection, connected
+from tests.unit.databricks import NOW, Connection, connected, within
 
 BAD_TARGET = error(404, "ENDPOINT_NOT_FOUND", "Bad Target: /api/2.2/jobs/runs/list")
 
@@ -48,7 +47,7 @@ async def test_an_old_workspace_is_read_with_the_old_version(
         run_ids = await connection.run_ids()
         assert len(run_ids) == RUNS_PER_PAGE + 3
         assert (await connection.run(run_ids[0])).run_id == run_ids[0]
-        assert len(await connection.client.list_job_names(RequestContext.within(20))) == 1
+        assert len(await connection.client.list_job_names(within(20))) == 1
     assert set(versions(server)) == {"2.1"}
     assert len([request for request in server.requests if request.status == 404]) == 1
     assert [line["log_level"] for line in logs] == ["warning"]
@@ -97,7 +96,7 @@ async def test_an_answer_of_the_new_version_that_comes_too_late_is_not_used(
     late = asyncio.create_task(connection.run_ids())
     while not server.requests.of("runs/list"):  # noqa: ASYNC110  what is awaited happens on a server
         await asyncio.sleep(0.01)
-    await connection.client.list_job_names(RequestContext.within(20))
+    await connection.client.list_job_names(within(20))
     assert len(await late) == RUNS_PER_PAGE + 3
     paths = [request.path for request in server.requests.of("runs/list")]
     assert [path.split("/")[2] for path in paths] == ["2.2", "2.1", "2.1"]

@@ -208,7 +208,7 @@ async def test_a_token_endpoint_that_is_away_is_asked_again(
     answer: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A passing fault of the token endpoint costs a retry of the request that needed the token."""
-    monkeypatch.setattr("exporter.databricks.client._backoff", lambda _: 0.0)
+    monkeypatch.setattr("exporter.databricks.client.MOST_BACKOFF_SECONDS", 0.0)
     async with signed_in() as (server, connection):
         server.faults.add(Fault(answer, endpoint="token", times=2))
         assert len(await connection.run_ids()) == 1

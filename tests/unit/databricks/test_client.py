@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from exporter import __version__
 from exporter.config import ClientCredentials
 from exporter.databricks.client import JOBS_PER_PAGE, RUNS_PER_PAGE
+from exporter.databricks.context import Priority
 from exporter.databricks.errors import AccessRefused, NotUnderstood, RunGone, TryAgain
-from exporter.databricks.limits import RequestContext
 from exporter.databricks.responses import DecodeError
 from exporter.simulator.credentials import DEFAULT_TOKEN, Credentials
 from exporter.simulator.damage import Damage
@@ -39,7 +39,7 @@ from exporter.simulator.paging import token
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from tests.certificates import make_ca, make_leaf
-from tests.unit.databricks import NOW, Connection, connected, most_in_any_second
+from tests.unit.databricks import NOW, Connection, connected, most_in_any_second, within
 
 REQUESTS = "databricks_exporter_api_requests_total"
 
@@ -59,7 +59,7 @@ async def connection(server: SimulatorServer) -> AsyncIterator[Connection]:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries follow without a wait, where the wait is not what the test is about."""
-    monkeypatch.setattr("exporter.databricks.client._backoff", lambda _: 0.0)
+    monkeypatch.setattr("exporter.databricks.client.MOST_BACKOFF_SECONDS", 0.0)
 
 
 def with_runs(server: SimulatorServer, count: int) -> list[int]:
@@ -141,7 +141,7 @@ async def test_the_names_of_all_jobs_are_read(server: SimulatorServer, connectio
     names = {
         server.workspace.add_job(f"job {number}"): f"job {number}" for number in range(JOBS_PER_PAGE + 1)
     }
-    assert await connection.client.list_job_names(RequestContext.within(20)) == names
+    assert await connection.client.list_job_names(within(20)) == names
     assert len(server.requests.of("jobs/list")) == 2
 
 
@@ -226,7 +226,7 @@ async def test_a_run_that_is_not_understood_is_a_misfit(
     """`runs/get` tells of a run it cannot decode as the list does."""
     (run_id,) = with_runs(server, 1)
     server.workspace.override(run_id, lambda body: body.update(status="x"))
-    decode_error = await connection.client.get_run(run_id, RequestContext.within(20))
+    decode_error = await connection.client.get_run(run_id, within(20))
     assert isinstance(decode_error, DecodeError)
     assert decode_error.key == str(run_id)
 
@@ -303,22 +303,17 @@ async def test_a_workspace_that_is_away_is_tried_until_it_is_back(
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])
-async def test_every_request_keeps_the_wait_the_server_asked_for(
+async def test_every_request_to_an_endpoint_keeps_the_wait_it_asked_for(
     server: SimulatorServer, connection: Connection, form: str
 ) -> None:
-    """After a Retry-After of 1 s, whatever the client asks next arrives a second later at the earliest."""
-    (run_id,) = with_runs(server, 1)
+    """After a Retry-After of 1 s, what the endpoint is asked next arrives a second later at the earliest."""
     answer = throttled(1) if form == "seconds" else throttled_until(NOW + 1)
     server.faults.add(Fault(answer, endpoint="runs/list", times=1))
     listing = asyncio.create_task(connection.run_ids())
     await until(lambda: connection.retries == 1)
-    await asyncio.gather(
-        listing,
-        connection.client.list_job_names(RequestContext.within(20)),
-        *(connection.run(run_id) for _ in range(4)),
-    )
+    await asyncio.gather(listing, *(connection.run_ids() for _ in range(4)))
     first, *later = [request.arrival for request in server.requests]
-    assert len(later) == 6
+    assert len(later) == 5
     assert min(later) - first >= 1.0
 
 
@@ -415,7 +410,7 @@ async def test_the_background_yields_to_the_foreground(server: SimulatorServer) 
     async with connected(server.url, concurrency=1) as connection:
         server.faults.add(Fault(delay=0.2, endpoint="runs/get", times=1))
         sweep = [
-            asyncio.create_task(connection.client.get_run(run_id, RequestContext.within(20, background=True)))
+            asyncio.create_task(connection.client.get_run(run_id, within(20, Priority.BACKGROUND)))
             for _ in range(5)
         ]
         await until(lambda: len(server.requests) == 1)
@@ -473,16 +468,42 @@ async def test_an_untrusted_certificate_is_the_operators(tmp_path: Path) -> None
     assert seen == []
 
 
-async def test_the_servers_clock_is_kept(server: SimulatorServer, connection: Connection) -> None:
-    """Times are by the server's `Date`, whatever our own clock says, since the last whole answer."""
-    client, loop = connection.client, asyncio.get_running_loop()
-    assert client.server_ms(loop.time()) > NOW * 1000, "our own clock, before there was an answer"
-    await connection.run_ids()
-    assert client.last_answer is not None
-    assert client.server_ms(client.last_answer) == pytest.approx(NOW * 1000, abs=2)
-    assert client.server_ms(client.last_answer + 5) == pytest.approx((NOW + 5) * 1000, abs=2)
+async def test_the_servers_clock_is_known_from_more_than_one_answer(
+    server: SimulatorServer, connection: Connection
+) -> None:
+    """Times are by the server's `Date`, since so many whole answers that none of them decides alone."""
+    client = connection.client
+    assert client.now().server_ms > NOW * 1000, "our own clock, before there was an answer"
+    await client.probe_clock(within(20))
+    assert client.now().server_ms == pytest.approx(NOW * 1000, abs=5_000)
     before = client.last_answer
     server.faults.add(Fault(damage="truncated"))
     with pytest.raises(TryAgain):
         await connection.run_ids(seconds=0.01)
     assert client.last_answer == before, "half an answer is none"
+
+
+async def test_one_wrong_clock_among_the_answers_changes_nothing(
+    server: SimulatorServer, connection: Connection
+) -> None:
+    """A single answer of next year, whenever it comes, is believed by nobody."""
+    await connection.client.probe_clock(within(20))
+    for _ in range(3):
+        server.faults.add(Fault(damage="date a year ahead", times=1))
+        await connection.run_ids()
+        assert connection.client.now().server_ms < (NOW + 3600) * 1000
+        await connection.run_ids()
+        await connection.run_ids()
+
+
+async def test_a_wait_is_kept_by_the_endpoint_that_asked_for_it_alone(
+    server: SimulatorServer, connection: Connection
+) -> None:
+    """While `jobs/list` is throttled for long, runs are listed."""
+    server.faults.add(Fault(throttled(90), endpoint="jobs/list"))
+    with pytest.raises(TryAgain, match="429"):
+        await connection.client.list_job_names(within(5))
+    async with asyncio.timeout(5):
+        assert await connection.run_ids() == []
+    with pytest.raises(TryAgain, match="asked for no requests"):
+        await connection.client.list_job_names(within(5))

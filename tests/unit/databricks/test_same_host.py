@@ -9,11 +9,10 @@ from pydantic import SecretStr
 from exporter.config import ClientCredentials, PersonalToken
 from exporter.databricks.client import RUNS_PER_PAGE
 from exporter.databricks.errors import AccessRefused, WorkspaceError
-from exporter.databricks.limits import RequestContext
 from exporter.simulator.credentials import DEFAULT_TOKEN, Credentials
 from exporter.simulator.faults import Answer, Fault, redirect
 from exporter.simulator.server import SimulatorServer
-from tests.unit.databricks import connected
+from tests.unit.databricks import connected, within
 
 ROBOT = ClientCredentials("robot", SecretStr("s3cret"))
 PERSON = PersonalToken(SecretStr(DEFAULT_TOKEN))
@@ -65,7 +64,7 @@ async def test_a_page_token_is_a_parameter_whatever_it_looks_like(
         with pytest.raises(WorkspaceError, match="page token"):
             await connection.run_ids()
         with pytest.raises(WorkspaceError, match="page token"):
-            await connection.client.list_job_names(RequestContext.within(20))
+            await connection.client.list_job_names(within(20))
     assert [request.query.get("page_token") for request in server.requests] == [None, word, None, word]
     assert [request.query.get("limit") for request in server.requests.of("runs/list")] == [
         str(RUNS_PER_PAGE)

@@ -10,11 +10,16 @@ from exporter.exposition import packing
 from exporter.exposition.exposition import Exposition
 from exporter.exposition.packing import Piece
 from exporter.exposition.snapshot import Body, Format, Snapshot
-from exporter.families import RESULTS
+from exporter.families import TERMINATIONS
 from exporter.own_metrics import OwnMetrics
 from exporter.runs.durations import Phases
-from exporter.runs.records import ActiveGauges, Job, LastRun, LastSuccess, SeriesKey
-from exporter.runs.totals import COUNTERS, HISTOGRAMS, SEEDED, Totals
+from exporter.runs.layout import SEEDED, Layout
+from exporter.runs.outcomes import RESULTS
+from exporter.runs.records import ActiveGauges, Job, LastRun, LastSuccess
+from exporter.runs.series_keys import SeriesKey
+from exporter.runs.totals import Totals
+
+LAYOUT = Layout()
 
 # What the escaping, the parsers and the line ends could stumble over; lone surrogates never get this far.
 LETTERS = 'aZ09_-., {}=#%\\"\n\r\t\0\x85\u2028é€\U0001f600'
@@ -36,30 +41,35 @@ class Observed:
     seeded: bool = False
 
     def totals(self) -> Totals:
-        totals = Totals()
+        totals = Totals.empty(LAYOUT)
         for name, values in self.values.items():
+            slots = LAYOUT.histograms[name]
             for value in values:
-                totals.observe(HISTOGRAMS[name], value)
+                totals.row[slots.first + sum(bound < value for bound in slots.bounds)] += 1
+                totals.row[slots.sum] += value
         for (name, result), count in self.counts.items():
             slot = RESULTS.index(result) if result else 0
-            for _ in range(count):
-                totals.count(COUNTERS[name], slot)
+            totals.row[LAYOUT.counters[name].first + slot] += count
         for ended, count in self.terminations.items():
             for _ in range(count):
-                totals.count_termination(*ended)
+                totals.count_words(TERMINATIONS.name, ended)
         totals.row[SEEDED] = float(self.seeded)
         return totals
 
 
 def _counts() -> st.SearchStrategy[dict[tuple[str, str], int]]:
-    keys = [(name, result) for name, counter in COUNTERS.items() for result in counter.results or ("",)]
+    keys = [
+        (name, result)
+        for name, counter in LAYOUT.counters.items()
+        for result in counter.family.results or ("",)
+    ]
     return st.dictionaries(st.sampled_from(keys), st.integers(1, 3), max_size=6)
 
 
 observed = st.builds(
     Observed,
     st.dictionaries(
-        st.sampled_from(list(HISTOGRAMS)), st.lists(milliseconds, min_size=1, max_size=4), max_size=4
+        st.sampled_from(list(LAYOUT.histograms)), st.lists(milliseconds, min_size=1, max_size=4), max_size=4
     ),
     _counts(),
     st.dictionaries(st.tuples(words, words), st.integers(1, 3), max_size=3),
@@ -92,7 +102,7 @@ def exposed(
     totals: dict[SeriesKey, Totals],
     jobs: dict[str, tuple[Job, ActiveGauges | None]] | None = None,
 ) -> Exposition:
-    exposition = Exposition(OwnMetrics())
+    exposition = Exposition(OwnMetrics(), LAYOUT)
     exposition.update(workspace, totals, jobs or {})
     return exposition
 
@@ -137,11 +147,11 @@ def large() -> Exposition:
     chance = random.Random(7)
     totals: dict[tuple[str, str], Totals] = {}
     for number in range(LABEL_SETS):
-        values = {name: [chance.randrange(10**8) for _ in range(3)] for name in HISTOGRAMS}
+        values = {name: [chance.randrange(10**8) for _ in range(3)] for name in LAYOUT.histograms}
         what = Observed(values, {("databricks_job_runs_total", "FAILED"): 1}, seeded=True).totals()
-        for slots in HISTOGRAMS.values():
+        for slots in LAYOUT.histograms.values():
             if slots.exemplars is not None:
-                what.exemplify(slots.exemplars + 3 * 5, 1_780_000_000_000 + number, number + 1, 100_000)
+                what.note_exemplar(slots.exemplars + 3 * 5, 1_780_000_000_000 + number, number + 1, 100_000)
         totals[str(number), "STANDARD"] = what
     jobs: dict[str, tuple[Job, ActiveGauges | None]] = {
         str(number): (Job(name=f"job {number} «é» \\ \"'", last_run=LastRun(

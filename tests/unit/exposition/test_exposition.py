@@ -16,9 +16,12 @@ from exporter.exposition.exposition import (
 )
 from exporter.exposition.snapshot import Format, Snapshot
 from exporter.own_metrics import OwnMetrics
-from exporter.runs.records import ActiveGauges, Expired, Job, LastRun, SeriesKey
+from exporter.runs.changes import Expired
+from exporter.runs.records import ActiveGauges, Job, LastRun
+from exporter.runs.series_keys import SeriesKey
 from exporter.runs.totals import Totals
 from tests.unit.exposition import (
+    LAYOUT,
     Observed,
     active_gauges,
     exposed,
@@ -159,7 +162,7 @@ def test_a_scrape_in_progress_keeps_its_snapshot() -> None:
     got = [next(parts)]
     for part in parts:
         exposition.update("w", {}, {}, expired(everything))
-        exposition.update("w", dict.fromkeys(everything, Totals()), {"1": (Job(), None)})
+        exposition.update("w", dict.fromkeys(everything, Totals.empty(LAYOUT)), {"1": (Job(), None)})
         got.append(part)
     assert len(got) > 5
     assert b"".join(got) == before
@@ -201,7 +204,7 @@ class Clock:
 def timed() -> tuple[Exposition, Clock]:
     """An exposition whose plain text and OpenMetrics have both been asked for now."""
     clock = Clock()
-    exposition = Exposition(OwnMetrics(), clock)
+    exposition = Exposition(OwnMetrics(), LAYOUT, clock)
     exposition.update(
         "w", {("1", "NONE"): Observed({"databricks_job_run_duration_seconds": [1]}).totals()}, {}
     )
@@ -297,7 +300,7 @@ def test_nothing_grows_while_jobs_come_and_go() -> None:
     names = _pairs()
     for old, new in (next(names) for _ in range(2_000)):
         exposition.update(
-            "w", {(new, "NONE"): Totals()}, {new: (Job(), None)}, expired([(old, "NONE")], [old])
+            "w", {(new, "NONE"): Totals.empty(LAYOUT)}, {new: (Job(), None)}, expired([(old, "NONE")], [old])
         )
     for blocks in (exposition._series_keys, exposition._jobs):
         assert len(blocks._groups) == 1

@@ -22,10 +22,12 @@ from exporter.exposition.exposition import Exposition
 from exporter.exposition.snapshot import Format
 from exporter.families import JOB_FAMILIES, RUN_FAMILIES, Family
 from exporter.own_metrics import OwnMetrics
+from exporter.runs.layout import EXEMPLAR_LENGTH
+from exporter.runs.outcomes import SEEDED_RESULTS
 from exporter.runs.records import ActiveGauges, Job
-from exporter.runs.totals import COUNTERS, EXEMPLAR_LENGTH, HISTOGRAMS, SEEDED, SEEDED_SLOTS, Totals
+from exporter.runs.totals import Totals
 from tests.programs import program
-from tests.unit.exposition import active_gauges, job_labels, jobs, observed, plain, texts, words
+from tests.unit.exposition import LAYOUT, active_gauges, job_labels, jobs, observed, plain, texts, words
 
 # A busy machine is no reason to fail.
 unhurried = settings(deadline=None, max_examples=30, suppress_health_check=list(HealthCheck))
@@ -44,14 +46,14 @@ ends = st.integers(1, 10**17)
 def any_totals(draw: st.DrawFn) -> Totals:
     """Totals as they may be: what was observed, or rows of any numbers, with exemplars."""
     totals = draw(observed).totals()
-    for slots in draw(st.lists(st.sampled_from(list(HISTOGRAMS.values())), max_size=3)):
+    for slots in draw(st.lists(st.sampled_from(list(LAYOUT.histograms.values())), max_size=3)):
         length = slots.sum - slots.first
         filled = draw(st.dictionaries(st.integers(0, length - 1), st.integers(0, 10**9), max_size=5))
         for bucket, count in filled.items():
             totals.row[slots.first + bucket] = float(count)
             if slots.exemplars is not None and count and draw(st.booleans()):
                 value = draw(st.integers(0, int(min([*slots.bounds, 10**17][bucket:]))))
-                totals.exemplify(slots.exemplars + EXEMPLAR_LENGTH * bucket, draw(ends), draw(ids), value)
+                totals.note_exemplar(slots.exemplars + EXEMPLAR_LENGTH * bucket, draw(ends), draw(ids), value)
         totals.row[slots.sum] = draw(sums)
     return totals
 
@@ -63,7 +65,7 @@ class Everything(NamedTuple):
     jobs: Mapping[JobKey, tuple[Job, ActiveGauges | None]]
 
     def exposition(self) -> Exposition:
-        exposition = Exposition(OwnMetrics())
+        exposition = Exposition(OwnMetrics(), LAYOUT)
         for workspace in {key[0] for key in (*self.totals, *self.jobs)}:
             exposition.update(
                 workspace,
@@ -97,7 +99,7 @@ class Peer(Collector):
 
     def _histogram(self, family: Family) -> Metric:
         metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
-        slots = HISTOGRAMS[family.name]
+        slots = LAYOUT.histograms[family.name]
         for key, totals in self._what.totals.items():
             counts = totals.row[slots.first : slots.sum]
             if not sum(counts):
@@ -113,21 +115,21 @@ class Peer(Collector):
                     buckets.append((le, cumulative, shown))
                 else:
                     buckets.append((le, cumulative))
-            metric.add_metric(key, buckets, totals.row[slots.sum] / slots.scale)
+            metric.add_metric(key, buckets, totals.row[slots.sum] / family.scale)
         return metric
 
     def _counter(self, family: Family) -> Metric:
         metric = CounterMetricFamily(family.name, family.help, labels=family.labels)
         for key, totals in self._what.totals.items():
             if family is families.TERMINATIONS:
-                for ended, count in totals.terminations.items():
+                for ended, count in totals.words.get(family.name, {}).items():
                     metric.add_metric([*key, *ended], count)
                 continue
-            slots = COUNTERS[family.name]
-            seeded = SEEDED_SLOTS if family is families.RUNS and totals.row[SEEDED] else ()
-            for slot, result in enumerate(slots.results or ("",)):
+            slots = LAYOUT.counters[family.name]
+            seeded = SEEDED_RESULTS if family is families.RUNS and totals.seeded else ()
+            for slot, result in enumerate(family.results or ("",)):
                 count = int(totals.row[slots.first + slot])
-                if count or slot in seeded:
+                if count or result in seeded:
                     metric.add_metric([*key, *([result] if result else [])], count)
         return metric
 
@@ -148,7 +150,7 @@ def _of_job(
         phases = last.phases or (None, None, None)
         ms: dict[Family, float | None] = {
             families.LAST_START: last.start_ms or None,
-            families.LAST_END: last.end_ms,
+            families.LAST_END: last.end_ms or None,
             families.LAST_DURATION: last.duration_ms,
             families.LAST_QUEUE: last.queue_ms,
             families.LAST_SETUP: phases[0],

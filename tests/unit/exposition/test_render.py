@@ -13,10 +13,13 @@ from exporter import families
 from exporter.exposition.exposition import Exposition
 from exporter.exposition.render import label_text
 from exporter.exposition.snapshot import EMPTY, Format
-from exporter.families import FAMILIES, JOB_FAMILIES, RESULTS, RUN_FAMILIES, SEEDED_RESULTS, Family
+from exporter.families import FAMILIES, JOB_FAMILIES, RUN_FAMILIES, Family
+from exporter.runs.durations import Phases
+from exporter.runs.outcomes import RESULTS, SEEDED_RESULTS
 from exporter.runs.records import ActiveGauges, Job, LastRun, LastSuccess
 from exporter.runs.totals import Totals
 from tests.unit.exposition import (
+    LAYOUT,
     LETTERS,
     Observed,
     active_gauges,
@@ -87,7 +90,7 @@ def expected_of_job(job: Job, active: ActiveGauges | None, workspace: str, job_i
         phases = run.phases or (None, None, None)
         values = {
             families.LAST_START: run.start_ms / 1000 if run.start_ms else None,
-            families.LAST_END: run.end_ms / 1000,
+            families.LAST_END: run.end_ms / 1000 if run.end_ms else None,
             families.LAST_DURATION: None if run.duration_ms is None else run.duration_ms / 1000,
             families.LAST_QUEUE: run.queue_ms / 1000,
             families.LAST_SETUP: None if phases[0] is None else phases[0] / 1000,
@@ -183,7 +186,7 @@ def test_a_result_outside_the_seeded_ones_appears_when_it_happens() -> None:
 def test_a_family_without_samples_is_absent() -> None:
     """Neither HELP nor TYPE is written for what has no series."""
     assert sent(EMPTY.plain(Format.TEXT, b"")) == b""
-    assert text_of(exposed("w", {("7", "NONE"): Totals()}, {"SUBMIT_RUN": (Job(), None)})) == ""
+    assert text_of(exposed("w", {("7", "NONE"): Totals.empty(LAYOUT)}, {"SUBMIT_RUN": (Job(), None)})) == ""
     what = one(values={"databricks_job_run_queue_duration_seconds": [0]})
     text = text_of(exposed("w", {("7", "NONE"): what.totals()}))
     assert {line.split()[2] for line in text.splitlines() if line.startswith("#")} == {
@@ -296,7 +299,7 @@ def test_types_and_help_are_those_of_the_table(form: Format) -> None:
         },
         {("SUCCESS", "SUCCESS"): 1},
     )
-    run = LastRun(2_000, 5, "NONE", 1_000, 1_000.0, 0.0, (1.0, 1.0, 1.0), 1, success=True)  # type: ignore[arg-type]
+    run = LastRun(2_000, 5, "NONE", 1_000, 1_000.0, 0.0, Phases(1.0, 1.0, 1.0), 1, success=True)
     job = Job(last_run=run, last_success=LastSuccess(2_000, 5, "NONE"))
     active = ActiveGauges({"RUNNING": (1, 1_000)}, {"LIMIT": 1})
     metrics = parsed(exposed("w", {("7", "NONE"): everything.totals()}, {"7": (job, active)}), form)

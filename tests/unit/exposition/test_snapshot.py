@@ -11,7 +11,7 @@ from exporter.families import JOB_INFO, RUNS
 from exporter.own_metrics import OwnMetrics
 from exporter.runs.records import Job
 from exporter.runs.totals import Totals
-from tests.unit.exposition import Observed, exposed, packed, plain, sent, unpacked
+from tests.unit.exposition import LAYOUT, Observed, exposed, packed, plain, sent, unpacked
 
 own_bytes = st.binary(max_size=200)
 lines = st.lists(st.tuples(st.text(max_size=100), st.integers(0, 9)), max_size=5)
@@ -75,20 +75,20 @@ def test_the_own_metrics_come_last() -> None:
 @pytest.mark.parametrize("form", Format)
 def test_before_the_first_update_there_is_an_empty_body(form: Format) -> None:
     """A scrape before any poll, or of what has no sample, gets the own metrics alone, packed or not."""
-    exposition = Exposition(OwnMetrics())
+    exposition = Exposition(OwnMetrics(), LAYOUT)
     assert exposition.ready(form) is EMPTY
     for _ in range(2):
         assert plain(exposition, form, b"own 1\n") == b"own 1\n"
         assert unpacked(packed(exposition, form, b"own 1\n")) == b"own 1\n"
         assert unpacked(packed(exposition, form)) == b""
         assert exposition.snapshot.series == 0
-        exposition.update("w", {("1", "NONE"): Totals()}, {"SUBMIT_RUN": (Job(), None)})
+        exposition.update("w", {("1", "NONE"): Totals.empty(LAYOUT)}, {"SUBMIT_RUN": (Job(), None)})
 
 
 def test_the_exporter_says_how_many_series_it_serves() -> None:
     """The series of the job families and the time of their last rendering are metrics of their own."""
     own_metrics = OwnMetrics()
-    exposition = Exposition(own_metrics)
+    exposition = Exposition(own_metrics, LAYOUT)
     exposition.update("w", {("1", "NONE"): Observed(seeded=True).totals()}, {"1": (Job(), None)})
     assert exposition.snapshot.series == 5
     lines = dict(

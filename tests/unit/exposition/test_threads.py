@@ -8,9 +8,9 @@ from exporter.exposition.exposition import READY_SECONDS, Exposition
 from exporter.exposition.snapshot import Format
 from exporter.families import TASK_RETRIES
 from exporter.own_metrics import OwnMetrics
-from exporter.runs.records import Expired, Job
-from exporter.runs.totals import COUNTERS
-from tests.unit.exposition import Observed, sent, unpacked
+from exporter.runs.changes import Expired
+from exporter.runs.records import Job
+from tests.unit.exposition import LAYOUT, Observed, sent, unpacked
 
 LABELS = [str(number) for number in range(30)]
 UPDATES = 60
@@ -20,7 +20,7 @@ WORKSPACES = ("a", "b")
 def commit(exposition: Exposition, workspace: str, number: int) -> None:
     """Every series key and job says the number of the commit; half of them are dropped before."""
     totals = Observed(counts={(TASK_RETRIES.name, ""): 1}).totals()
-    totals.row[COUNTERS[TASK_RETRIES.name].first] = number
+    totals.row[LAYOUT.counters[TASK_RETRIES.name].first] = number
     exposition.update(
         workspace,
         {(label, "NONE"): totals for label in LABELS},
@@ -45,7 +45,7 @@ def check(body: bytes) -> dict[str, str]:
 def test_every_scrape_sees_whole_commits() -> None:
     """Two workspaces commit while scrapes ask for formats that come and go: no mixture, no broken body."""
     now = [0.0]
-    exposition = Exposition(OwnMetrics(), lambda: now[0])
+    exposition = Exposition(OwnMetrics(), LAYOUT, lambda: now[0])
     for workspace in WORKSPACES:
         commit(exposition, workspace, 1)
     done = threading.Event()

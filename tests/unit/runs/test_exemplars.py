@@ -8,14 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from exporter.databricks.clock import Instant
 from exporter.exposition.snapshot import Format
 from exporter.families import RUN_DURATION, RUN_FAMILIES, TASK_EXECUTION, Family
-from exporter.runs.change_builder import Observation
+from exporter.runs.changes import Observation
 from exporter.runs.records import Progress
-from exporter.runs.totals import HISTOGRAMS, Totals
+from exporter.runs.totals import Totals
 from exporter.state.store import StateStore
 from tests.unit.exposition import exposed, plain
-from tests.unit.runs.runs import Books, run, task
+from tests.unit.runs.runs import LAYOUT, Books, run, task
 
 # A busy machine is no reason to fail.
 unhurried = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
@@ -24,7 +25,7 @@ Shown = dict[float, tuple[int, int, float]]
 
 def shown(totals: Totals, family: Family) -> Shown:
     """By bucket: when the run ended, its id and the value, in milliseconds."""
-    slots = HISTOGRAMS[family.name]
+    slots = LAYOUT.histograms[family.name]
     bounds = [*family.buckets, float("inf")]
     return {
         bound: exemplar
@@ -121,7 +122,7 @@ def test_the_order_of_reading_changes_nothing(runs: list[tuple[int, float]], ord
     books = Books()
     for each in observations:
         books.observe(each)
-    totals = books.totals() if runs else Totals()
+    totals = books.totals() if runs else Totals.empty(LAYOUT)
     assert shown(totals, RUN_DURATION) == wanted
     of_tasks = {bound: (end, 100 + number, value) for bound, (end, number, value) in wanted.items()}
     assert shown(totals, TASK_EXECUTION) == of_tasks
@@ -137,24 +138,23 @@ def test_a_run_from_before_the_first_poll_leaves_none() -> None:
 
 def test_exemplars_are_no_part_of_what_was_counted() -> None:
     """Totals with and without them are equal, and a copy has its own."""
-    totals, slots = Totals(), HISTOGRAMS[RUN_DURATION.name]
+    totals, slots = Totals.empty(LAYOUT), LAYOUT.histograms[RUN_DURATION.name]
     copy = totals.copy()
-    copy.exemplify(slots.exemplars or 0, 5_000, 1, 10)
+    copy.note_exemplar(slots.exemplars or 0, 5_000, 1, 10)
     assert copy == totals
     assert shown(copy.copy(), RUN_DURATION) == shown(copy, RUN_DURATION) != {}
-    assert shown(totals, RUN_DURATION) == shown(Totals(), RUN_DURATION) == {}
+    assert shown(totals, RUN_DURATION) == shown(Totals.empty(LAYOUT), RUN_DURATION) == {}
 
 
 def test_a_restart_forgets_exemplars_and_keeps_totals(tmp_path: Path) -> None:
     """What the state file gives back counts the same and shows no run."""
     books = Books()
     observation = Observation(finished=[ended(1, 5_000, 40_000, tasks=[task(71, end_time=4_000)])])
-    changes = books.tracker.observe(observation, {})
-    books.tracker.apply(changes)
-    store = StateStore(tmp_path / "state.db")
-    store.commit("w", changes, 9_000)
+    changes = books.take(observation)
+    store = StateStore(tmp_path / "state.db", LAYOUT)
+    store.commit("w", changes, Instant(9_000, 9_000))
     store.close()
-    store = StateStore(tmp_path / "state.db")
+    store = StateStore(tmp_path / "state.db", LAYOUT)
     restored = store.load("w").totals["10", "NONE"]
     store.close()
     assert restored == books.totals()

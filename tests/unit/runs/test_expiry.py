@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
+from exporter.databricks.clock import Instant
 from exporter.families import REPAIRS, RUNS
-from exporter.runs.change_builder import Observation
+from exporter.runs.changes import Observation
 from exporter.runs.records import Progress
+from exporter.runs.tracker import PENDING_KEPT_MS
 from tests.unit.runs.runs import Books, active, run
 from tests.unit.runs.test_tracker import repaired
 
@@ -43,7 +45,7 @@ def test_dropped_job_starts_afresh() -> None:
     made.observe(now_ms=2 * IDLE)
     made.observe(active=[active(2)], now_ms=2 * IDLE + 1)
     assert made.results(RUNS) == {}
-    made.observe(run(2), replaced={2}, now_ms=2 * IDLE + 2)
+    made.observe(run(2), followed={2}, now_ms=2 * IDLE + 2)
     assert made.results(RUNS) == {"SUCCESS": 1}
 
 
@@ -52,7 +54,7 @@ def test_repair_of_a_dropped_job_is_counted_as_such() -> None:
     made = books()
     made.observe(run(code="RUN_EXECUTION_ERROR"), now_ms=1)
     made.observe(now_ms=2 * IDLE)
-    made.observe(repaired((1_500_000, "SUCCESS")), now_ms=2 * IDLE + 1)
+    made.answer(repaired((1_500_000, "SUCCESS")), at_ms=2 * IDLE + 1)
     assert made.results(REPAIRS) == {"SUCCESS": 1}
     assert made.results(RUNS) == {}
     assert set(made.tracker.jobs) == {"10"}
@@ -64,12 +66,36 @@ def test_active_run_keeps_its_job() -> None:
     made.observe(run(1, 7, effective_performance_target="STANDARD"), now_ms=1)
     waiting = [active(2), active(3, 7)]
     made.observe(active=waiting, now_ms=2)
-    made.observe(active=waiting, replaced={2, 3}, now_ms=5 * IDLE)
+    made.observe(active=waiting, followed={2, 3}, now_ms=5 * IDLE)
     assert set(made.tracker.totals) == {("10", "NONE"), ("7", "STANDARD")}
-    made.observe(replaced={2, 3}, gone={2, 3}, now_ms=5 * IDLE + 1)
-    assert set(made.tracker.jobs) == {"10", "7"}, "that it was active until now was a sign of life"
-    made.observe(now_ms=6 * IDLE + 2)
-    assert not made.tracker.jobs
+    assert set(made.tracker.jobs) == {"10", "7"}
+
+
+def test_pending_run_keeps_its_job_and_is_a_sign_of_life() -> None:
+    """While nothing says how it ended, and for the idle time after it was given up."""
+    made = books()
+    made.observe(active=[active()], now_ms=1)
+    made.observe(followed={1}, now_ms=5 * IDLE)
+    made.observe(now_ms=10 * IDLE)
+    assert set(made.tracker.totals) == {("10", "NONE")}
+    made.observe(now_ms=PENDING_KEPT_MS + 5 * IDLE + 1)
+    assert made.lost == {1}
+    assert set(made.tracker.totals) == {("10", "NONE")}
+    made.observe(now_ms=PENDING_KEPT_MS + 6 * IDLE + 2)
+    assert not made.tracker.totals
+
+
+def test_pending_run_that_seems_not_to_exist_keeps_its_job() -> None:
+    """One passing answer that says so must not drop totals: the run is counted on them later."""
+    made = books()
+    made.observe(run(1), now_ms=1)
+    made.observe(active=[active(2)], now_ms=2)
+    made.observe(active=[active(2)], followed={2}, now_ms=5 * IDLE)
+    made.observe(followed={2}, now_ms=5 * IDLE + 1)
+    made.answer(missing={2}, at_ms=5 * IDLE + 2)
+    made.observe(now_ms=5 * IDLE + 3)
+    made.answer(run(2), at_ms=5 * IDLE + 4)
+    assert made.results(RUNS) == {"SUCCESS": 2}
 
 
 def test_target_that_a_job_has_left_is_dropped() -> None:
@@ -104,12 +130,13 @@ def test_run_that_is_settled_in_time_keeps_what_it_belongs_to() -> None:
 
 
 def test_only_a_whole_poll_drops() -> None:
-    """After an absence the slices come first: until they are read nobody knows what is idle."""
+    """After an absence the slices come first: until they are read, what is idle is not known."""
     made = books()
     made.observe(run(1), now_ms=1)
     progress = Progress(0, 0, 0, last_good_poll_ms=5 * IDLE, slices=((1, 2),))
-    catching_up = made.tracker.observe(Observation(), {}, progress, now_ms=5 * IDLE)
-    sweep = made.tracker.observe(Observation(), {}, None, now_ms=5 * IDLE)
+    made.now = Instant(5 * IDLE, 5 * IDLE)
+    catching_up = made.changes(Observation(), progress)
+    sweep = made.changes(Observation())
     assert not catching_up.expired.series_keys
     assert not sweep.expired.series_keys
 

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from exporter.databricks.models import Run
-from exporter.families import RESULTS
 from exporter.runs import outcomes
+from exporter.runs.outcomes import RESULTS
 from tests.unit.runs.runs import active, run
 
 
@@ -35,7 +35,7 @@ def result(item: Run) -> str:
     ],
 )
 def test_termination_code_decides(code: str, expected: str) -> None:
-    """Every code has one result; a code nobody knows is a failure."""
+    """Every code has one result; an unknown code is a failure."""
     assert result(run(code=code)) == expected
 
 
@@ -57,7 +57,7 @@ def test_old_state_speaks_where_status_is_silent(state: dict[str, str], expected
     assert result(run(code=None, state=state)) == expected
 
 
-def test_timeout_is_told_by_the_old_state_only() -> None:
+def test_only_the_old_state_has_a_timeout() -> None:
     """The termination code of a timeout is CANCELED."""
     assert result(run(code="CANCELED", state={"result_state": "TIMEDOUT"})) == "TIMEDOUT"
 

@@ -6,15 +6,16 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.families import RESULTS, RUNS
+from exporter.families import RUNS
+from exporter.runs.outcomes import RESULTS
 from exporter.runs.records import ActiveGauges, Job
-from exporter.runs.series_count import active_series, job_series, totals_series, whole_job
+from exporter.runs.series_count import SeriesRules, active_series, job_series
 from exporter.runs.series_keys import OTHER
-from exporter.runs.totals import COUNTERS
 from tests.unit.exposition import Observed, active_gauges, exposed, job_labels, jobs, observed
-from tests.unit.runs.runs import Books, active, run, task
+from tests.unit.runs.runs import LAYOUT, Books, active, run, task
 
-WHOLE = whole_job(collect_tasks=True)
+RULES = SeriesRules(LAYOUT)
+WHOLE = RULES.whole_job(collect_tasks=True)
 
 
 def books(series: int) -> Books:
@@ -35,7 +36,7 @@ def labels(made: Books) -> set[str]:
 
 def runs(made: Books) -> int:
     """Every run counted anywhere, also under series keys that are gone."""
-    first = COUNTERS[RUNS.name].first
+    first = LAYOUT.counters[RUNS.name].first
     everything = [*made.tracker.totals.items(), *made.dropped]
     return int(sum(sum(totals.row[first : first + len(RESULTS)]) for _, totals in everything))
 
@@ -44,7 +45,7 @@ def runs(made: Books) -> int:
 def test_series_of_a_label_set_are_those_rendered(what: Observed) -> None:
     """The budget counts what a scrape gets, whatever is in the totals."""
     totals = what.totals()
-    assert totals_series(totals) == exposed("w", {("1", "NONE"): totals}).snapshot.series
+    assert RULES.totals_series(totals) == exposed("w", {("1", "NONE"): totals}).snapshot.series
 
 
 @given(job_labels, jobs, st.none() | active_gauges)
@@ -59,7 +60,7 @@ def test_whole_job_is_more_than_one_run_makes() -> None:
     made = books(10 * WHOLE)
     made.observe(whole_run(1, 1))
     assert 100 < made.series() < WHOLE
-    assert whole_job(collect_tasks=False) < WHOLE - 54
+    assert RULES.whole_job(collect_tasks=False) < WHOLE - 54
 
 
 @st.composite
@@ -81,7 +82,7 @@ def observe(made: Books, poll: list[Any], now_ms: int = 0) -> None:
     made.observe(
         *(one for one in poll if one.end_time),
         active=running,
-        replaced=set(made.tracker.active),
+        followed=set(made.tracker.active),
         now_ms=now_ms,
     )
 
@@ -111,8 +112,13 @@ def test_charge_follows_the_changes(polls: list[list[Any]], room_for: int) -> No
         observe(made, poll, now_ms)
         # Copies, because a row remembers what was counted of it.
         totals = {series_key: each.copy() for series_key, each in made.tracker.totals.items()}
-        restarted = Books(active=made.tracker.active, jobs=made.tracker.jobs, totals=totals).tracker
-        assert made.tracker.charge() == restarted.charge()
+        restarted = Books(
+            active=made.tracker.active,
+            pending=made.tracker.pending,
+            jobs=made.tracker.jobs,
+            totals=totals,
+        ).tracker
+        assert made.tracker.charge(made.now) == restarted.charge(made.now)
 
 
 @settings(deadline=None)  # a busy machine proves nothing
@@ -137,7 +143,7 @@ def test_jobs_without_room_are_counted_together() -> None:
     made.observe(whole_run(1, 1), whole_run(2, 2), whole_run(3, 3), active=[active(4, 4), active(5, 3)])
     assert labels(made) == {"1", "2", OTHER}
     assert made.results(RUNS, OTHER) == {"SUCCESS": 1}
-    assert made.tracker.active_gauges()[OTHER].states == {"RUNNING": (2, 1_000_000)}
+    assert made.tracker.active_gauges(made.now)[OTHER].states == {"RUNNING": (2, 1_000_000)}
     assert set(made.tracker.limited) == {"3", "4"}
 
 

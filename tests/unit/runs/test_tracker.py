@@ -18,10 +18,9 @@ from exporter.families import (
     TASK_RETRIES,
     TASK_RUNS,
 )
-from exporter.runs.change_builder import Observation
+from exporter.runs.changes import Observation
 from exporter.runs.records import Job, Progress
-from exporter.runs.totals import COUNTERS, SEEDED
-from tests.unit.runs.runs import Books, active, run, task
+from tests.unit.runs.runs import LAYOUT, Books, active, run, task
 
 
 def repaired(*repairs: tuple[int, str], **fields: Any) -> Any:
@@ -72,7 +71,7 @@ def test_retried_single_task_keeps_its_job_level_phases() -> None:
     assert books.observed(RUN_SETUP) == (1, 20.0)
     assert books.observed(RUN_ATTEMPTS) == (1, 2.0)
     assert books.results(TASK_RUNS) == {"SUCCESS": 1, "FAILED": 1}
-    assert books.totals().row[COUNTERS[TASK_RETRIES.name].first] == 1
+    assert books.totals().row[LAYOUT.counters[TASK_RETRIES.name].first] == 1
 
 
 def test_absent_queue_duration_is_an_observation_of_zero() -> None:
@@ -97,12 +96,18 @@ def test_run_duration_falls_back_to_the_wall_clock(fields: dict[str, Any], secon
     assert books.observed(RUN_DURATION) == (1, seconds)
 
 
-def test_start_of_zero_gives_no_duration_of_fifty_years() -> None:
-    """A run without a start has no wall clock."""
+@pytest.mark.parametrize("fields", [{"start_time": 0}, {"end_time": 0}, {"end_time": 900_000}])
+def test_run_without_a_duration_is_counted_and_observed_nowhere(fields: dict[str, Any]) -> None:
+    """Not even its queue time, attempts and phases; and it is no last run."""
     books = Books()
-    books.observe(run(start_time=0, run_duration=None))
-    assert books.observed(RUN_DURATION)[0] == 0
-    assert books.observed(RUN_EXECUTION)[0] == 1
+    books.observe(run(run_duration=None, **fields))
+    assert books.results(RUNS) == {"SUCCESS": 1}
+    assert [
+        name
+        for name, slots in LAYOUT.histograms.items()
+        if any(books.totals().row[slots.first : slots.sum + 1])
+    ] == []
+    assert books.tracker.jobs["10"].last_run is None
 
 
 def test_skipped_run_is_counted_and_not_observed() -> None:
@@ -140,7 +145,7 @@ def test_active_job_shows_its_results_at_zero() -> None:
     """Under NONE while nothing is known of its target."""
     books = Books()
     books.observe(active=[active()])
-    assert books.totals().row[SEEDED] == 1
+    assert books.totals().seeded
     assert books.results(RUNS) == {}
 
 
@@ -159,7 +164,7 @@ def test_repair_is_counted_apart_and_the_run_not_again() -> None:
     books = Books()
     failed = task(1, code="RUN_EXECUTION_ERROR")
     books.observe(run(code="RUN_EXECUTION_ERROR", tasks=[failed]))
-    books.observe(repaired((1_500_000, "SUCCESS"), tasks=[failed, task(2, attempt=1)]))
+    books.answer(repaired((1_500_000, "SUCCESS"), tasks=[failed, task(2, attempt=1)]))
     assert books.results(RUNS) == {"FAILED": 1}
     assert books.results(REPAIRS) == {"SUCCESS": 1}
     assert books.results(TASK_RUNS) == {"FAILED": 1, "SUCCESS": 1}
@@ -177,9 +182,9 @@ def test_two_repairs_while_away_are_both_counted() -> None:
     """Each with its own result."""
     books = Books()
     books.observe(run(code="RUN_EXECUTION_ERROR"))
-    books.observe(repaired((1_500_000, "RUN_EXECUTION_ERROR"), (1_700_000, "SUCCESS")))
+    books.answer(repaired((1_500_000, "RUN_EXECUTION_ERROR"), (1_700_000, "SUCCESS")))
     assert books.results(REPAIRS) == {"FAILED": 1, "SUCCESS": 1}
-    books.observe(repaired((1_500_000, "RUN_EXECUTION_ERROR"), (1_700_000, "SUCCESS")))
+    books.answer(repaired((1_500_000, "RUN_EXECUTION_ERROR"), (1_700_000, "SUCCESS")))
     assert books.results(REPAIRS) == {"FAILED": 1, "SUCCESS": 1}
 
 
@@ -195,7 +200,7 @@ def test_finished_answer_wins_over_an_active_one() -> None:
     """A run that ended between the two lists of a poll leaves no ghost."""
     books = Books()
     books.observe(active=[active(state="PENDING")])
-    books.observe(run(1), run(2), active=[active(1), active(2)], replaced={1})
+    books.observe(run(1), run(2), active=[active(1), active(2)], followed={1})
     assert books.results(RUNS) == {"SUCCESS": 2}
     assert not books.tracker.active
 
@@ -208,15 +213,6 @@ def test_old_answer_does_not_end_a_repair_in_progress() -> None:
     assert set(books.tracker.active) == {1}
 
 
-def test_run_that_is_gone_is_lost_and_counted_as_such() -> None:
-    """It was followed, and nobody will ever know how it ended."""
-    books = Books()
-    books.observe(active=[active()])
-    changes = books.tracker.observe(Observation(replaced={1}, gone={1}), {})
-    assert changes.runs_lost == 1
-    assert changes.no_longer_active == {1}
-
-
 def test_run_that_ended_before_the_lookback_is_never_counted() -> None:
     """Unless it was seen active."""
     progress = Progress(
@@ -226,7 +222,7 @@ def test_run_that_ended_before_the_lookback_is_never_counted() -> None:
     books.observe(run(1))
     assert not books.tracker.totals
     books.observe(active=[active(2)])
-    books.observe(run(2), replaced={2})
+    books.observe(run(2), followed={2})
     assert books.results(RUNS) == {"SUCCESS": 1}
 
 
@@ -237,7 +233,7 @@ def test_memory_only_fills_the_gauges_from_before_its_start() -> None:
     books.observe(run(code="RUN_EXECUTION_ERROR"))
     assert not books.tracker.totals
     assert books.tracker.jobs["10"].last_run is not None
-    books.observe(repaired((1_500_000, "SUCCESS")))
+    books.answer(repaired((1_500_000, "SUCCESS")))
     assert books.results(REPAIRS) == {"SUCCESS": 1}
     assert books.results(RUNS) == {}
 
@@ -261,8 +257,8 @@ def test_nothing_changes_before_changes_are_applied() -> None:
     books.observe(run(1), active=[active(5)])
     before = (dict(books.tracker.totals), dict(books.tracker.jobs), dict(books.tracker.active))
     rows = {key: totals.copy() for key, totals in books.tracker.totals.items()}
-    everything = Observation(finished=[run(2), run(5)], active=[active(7)], replaced={5}, gone={5})
-    books.tracker.observe(everything, books.settled)
+    everything = Observation(finished=[run(2)], active=[active(7)], followed={5}, answers={1: None})
+    books.changes(everything)
     assert (books.tracker.totals, books.tracker.jobs, books.tracker.active) == before
     assert books.tracker.totals == rows
 
@@ -281,8 +277,8 @@ def test_active_gauges_vanish_with_their_runs() -> None:
     queued = active(2, state="QUEUED", start_time=500)
     queued.status.queue_details = Details("ACTIVE_RUNS_LIMIT_REACHED")  # type: ignore[union-attr]
     books.observe(active=[active(1), queued, active(3, state="QUEUED", start_time=900)])
-    gauges = books.tracker.active_gauges()["10"]
+    gauges = books.tracker.active_gauges(books.now)["10"]
     assert gauges.states == {"RUNNING": (1, 1_000_000), "QUEUED": (2, 500)}
     assert gauges.queue_reasons == {"ACTIVE_RUNS_LIMIT_REACHED": 1, "UNKNOWN": 1}
-    books.observe(replaced={1, 2, 3})
-    assert books.tracker.active_gauges() == {}
+    books.observe(run(1), run(2), run(3), followed={1, 2, 3})
+    assert books.tracker.active_gauges(books.now) == {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from exporter.config import Settings
 from exporter.exposition.exposition import Exposition
 from exporter.own_metrics import OwnMetrics
+from exporter.runs.layout import Layout
 from exporter.runs.records import Job
 from exporter.server import Limits
 from exporter.server.pages import WebServer
@@ -98,7 +99,7 @@ def with_a_large_body(exposition: Exposition, megabytes: int) -> None:
 async def door(limits: Limits | None = None, web_config: WebConfigFile | None = None) -> AsyncIterator[Door]:
     """A server without workspaces, on loopback."""
     own_metrics = OwnMetrics()
-    exposition = Exposition(own_metrics)
+    exposition = Exposition(own_metrics, Layout())
     settings = Settings.from_layers({"web": {"listen_address": "127.0.0.1:0"}})
     async with WebServer(settings, web_config, exposition, own_metrics, [], limits).listening() as address:
         host, _, port = address.rpartition(":")

@@ -20,6 +20,7 @@ from exporter.config import Settings
 from exporter.exposition.exposition import Exposition
 from exporter.exposition.snapshot import Format
 from exporter.own_metrics import OwnMetrics, WorkspaceMetrics
+from exporter.runs.layout import Layout
 from exporter.runs.records import Job
 from exporter.server.pages import DEAD_AFTER_INTERVALS, WebServer, WorkspaceView
 from exporter.server.status_page import landing_page
@@ -75,7 +76,7 @@ async def serving(
     telemetry_path: str = "/metrics",
 ) -> AsyncIterator[Site]:
     own_metrics = OwnMetrics()
-    exposition = Exposition(own_metrics)
+    exposition = Exposition(own_metrics, Layout())
     settings = Settings.from_layers(
         {
             "web": {"listen_address": "127.0.0.1:0", "telemetry_path": telemetry_path},

@@ -2,7 +2,6 @@
 
 import socket
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,14 +10,16 @@ import pytest
 from pydantic import SecretStr
 
 from exporter.config import ClientCredentials
-from exporter.polling.reader import REFUSALS
+from exporter.families import REPAIRS, RUNS
 from exporter.simulator.credentials import Credentials
+from exporter.simulator.damage import Damage
 from exporter.simulator.faults import Fault, error, throttled
 from exporter.simulator.kinds import ANSWERS
 from tests.integration.reliability.scene import MINUTE, Scene
 
 SHARED_MEMORY = Path("/dev/shm")
 HOUR, DAY = 3600.0, 86400.0
+DATES: tuple[Damage, ...] = ("date a year ahead", "date a year back")
 
 
 @pytest.fixture
@@ -58,11 +59,10 @@ def test_the_workspaces_clock_may_jump(scene: Scene, jump: float, restart: bool)
 
 
 @pytest.mark.parametrize("jump", [HOUR, -HOUR, 400 * DAY, -400 * DAY])
-def test_our_own_clock_may_jump(scene: Scene, jump: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wall clock is asked for nothing that counts."""
-    usual = time.time
+def test_our_own_clock_may_jump(scene: Scene, jump: float) -> None:
+    """Nothing that counts follows from it: what ended before, meanwhile and after is counted once."""
     for offset in (jump, 0.0):
-        monkeypatch.setattr(time, "time", lambda offset=offset: usual() + offset)
+        scene.clock_error = offset
         scene.end_runs(scene.begin_runs())
         scene.poll_well()
         scene.restart()
@@ -71,31 +71,62 @@ def test_our_own_clock_may_jump(scene: Scene, jump: float, monkeypatch: pytest.M
     scene.assert_books_balance()
 
 
-def test_one_answer_from_a_wrong_clock_forgets_nothing(
-    scene: Scene, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is settled stays settled when a single answer says that it is next year; the log tells of it."""
-    monkeypatch.setattr(time, "time", lambda: scene.now)
-    scene.poll_well()
-    assert "disagree" not in capsys.readouterr().out
-    scene.poll_under(Fault(damage="date a year ahead"))
-    told = capsys.readouterr().out
-    assert "the workspace's clock and ours disagree" in told
-    scene.workspace.finished_run(scene.job)
+@pytest.mark.parametrize("kind", DATES)
+@pytest.mark.parametrize("skip", range(4))
+def test_no_single_answer_decides_what_time_it_is(scene: Scene, kind: Damage, skip: int) -> None:
+    """Whatever its date and whichever answer it is: no total, no bound and no expiry follows from it."""
+    totals = set(scene.totals)
+    fault = scene.server.faults.add(Fault(damage=kind, times=1, skip=skip))
     for _ in range(2):
+        scene.workspace.finished_run(scene.job)
         scene.poll_well()
-    # The poll after the next one has the right time again: no run has to wait for the sweep.
-    scene.assert_books_balance()
-    scene.sweep()
+        scene.sweep()
+    assert fault.hits == 1
+    progress = scene.recorder.tracker.progress
+    assert progress is not None
+    for at_ms in (progress.last_good_poll_ms, progress.last_sweep_ms or 0):
+        assert abs(at_ms / 1000 - scene.now) < HOUR
+    assert all(abs(ms / 1000 - scene.now) < HOUR for ms in scene.recorder.tracker.last_ms.values())
+    assert totals <= set(scene.totals)
     scene.assert_books_balance()
 
 
-def test_a_last_poll_in_the_future_hides_no_run_from_a_new_process(scene: Scene) -> None:
-    """A process that finds in its state that it polls next year reads what is finished now."""
-    scene.poll_under(Fault(damage="date a year ahead"))
-    scene.restart()
+@pytest.mark.parametrize("kind", DATES)
+@pytest.mark.parametrize("skip", range(3))
+def test_no_single_answer_decides_since_when_a_fresh_state_counts(
+    folder: Path, kind: Damage, skip: int
+) -> None:
+    """A first poll among whose answers one is from another year counts the lookback, and what follows."""
+    scene = Scene(folder, first_poll=False)
+    scene.workspace.finished_run(scene.job, start=scene.now - 2 * HOUR, duration=60)
+    scene.workspace.finished_run(scene.job, start=scene.now - 40 * DAY, duration=60)
+    fault = scene.server.faults.add(Fault(damage=kind, times=1, skip=skip))
+    scene.poll_well()
+    assert fault.hits == 1
+    progress = scene.recorder.tracker.progress
+    assert progress is not None
+    assert abs(progress.counted_from_ms / 1000 - (scene.now - DAY)) < HOUR
     scene.workspace.finished_run(scene.job)
     scene.poll_well()
+    assert scene.counts(RUNS).total() == 2 + 1  # and the one that every scene begins with
+    scene.close()
+
+
+@pytest.mark.parametrize("kind", DATES)
+def test_a_clock_that_is_wrong_for_long_loses_no_run(
+    scene: Scene, kind: Damage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While every answer of the workspace says another year: what is kept, is kept by both clocks."""
+    scene.server.faults.add(Fault(damage=kind))
+    for _ in range(3):
+        scene.end_runs(scene.begin_runs())
+        scene.poll_well()
+    assert "the workspace's clock and ours disagree" in capsys.readouterr().out
+    scene.server.faults.clear()
+    for _ in range(3):
+        scene.workspace.finished_run(scene.job)
+        scene.poll_well()
+    scene.sweep()
     scene.assert_books_balance()
 
 
@@ -134,39 +165,89 @@ def test_a_storm_of_throttling_may_last_an_hour(scene: Scene) -> None:
 
 
 def test_runs_may_appear_late_come_twice_and_vanish(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
-    """A late one counts once it is listed; one that vanished is lost, and told; none counts twice."""
-    late, vanished, _ = (scene.workspace.active_run(scene.job) for _ in range(3))
+    """A late one counts once it is listed; one that was deleted is lost after a while; none counts twice."""
+    late, deleted, _ = (scene.workspace.active_run(scene.job) for _ in range(3))
     scene.workspace.hide(late.run_id)
     scene.poll_well()
     scene.workspace.finish(late)
-    scene.workspace.delete(vanished.run_id)
-    scene.now += 2 * HOUR
-    scene.poll_well()
+    scene.workspace.delete(deleted.run_id)
+    for _ in range(3):
+        assert scene.lost == 0, "one answer may be wrong"
+        scene.now += 6 * MINUTE
+        scene.poll_well()
     told = capsys.readouterr().out
-    assert "runs went away before they were seen to finish" in told
-    assert str(vanished.run_id) in told
+    assert "runs do not exist any more" in told
+    assert str(deleted.run_id) in told
     scene.workspace.show(late.run_id)
     assert scene.poll_under(Fault(damage="page twice")) is None
     scene.sweep()
     scene.assert_books_balance(lost=1)
 
 
+def test_a_passing_404_loses_no_run(scene: Scene) -> None:
+    """Two answers that a run does not exist, whenever they come, and then it is there again."""
+    run = scene.workspace.active_run(scene.job)
+    scene.poll_well()
+    scene.workspace.hide(run.run_id)
+    scene.workspace.finish(run)
+    scene.server.faults.add(
+        Fault(error(404, "RESOURCE_DOES_NOT_EXIST", "Run does not exist."), endpoint="runs/get", times=2)
+    )
+    for _ in range(3):
+        scene.now += HOUR
+        scene.poll_well()
+    scene.assert_books_balance()
+
+
 def test_a_job_may_be_taken_out_of_sight(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two polls fail, then its active run is given up and told of; given back, it is counted after all."""
+    """Its active run waits, however long, and polls stay good; given back, it is counted after all."""
     run = scene.workspace.active_run(scene.job)
     scene.poll_well()
     scene.workspace.hide(run.run_id)
     scene.workspace.finish(run)
     scene.server.faults.add(Fault(error(403, "PERMISSION_DENIED", "no view"), endpoint="runs/get"))
-    for _ in range(REFUSALS - 1):
-        assert "no view" in (scene.poll() or "")
-    assert scene.poll() is None
-    assert scene.lost == 1
-    assert "access to it is refused; it is given up" in capsys.readouterr().out
+    for _ in range(10):
+        scene.now += 6 * HOUR
+        assert scene.poll() is None
+    assert capsys.readouterr().out.count(f"run={run.run_id}") == 1, "named once"
+    assert scene.lost == 0
     scene.server.faults.clear()
-    scene.workspace.show(run.run_id)
-    scene.sweep()
-    scene.assert_books_balance(lost=1)
+    scene.poll_well()
+    scene.assert_books_balance()
+
+
+def test_the_right_to_view_many_jobs_may_be_withdrawn(scene: Scene) -> None:
+    """Sixty active runs are refused from one moment to the next, and every poll counts what others do."""
+    runs = [scene.workspace.active_run(scene.job) for _ in range(60)]
+    scene.poll_well()
+    scene.server.faults.add(Fault(error(403, "PERMISSION_DENIED", "no view"), endpoint="runs/get"))
+    for run in runs:
+        scene.workspace.hide(run.run_id)
+        scene.workspace.finish(run)
+    for counted in range(1, 4):
+        scene.workspace.finished_run(scene.job)
+        assert scene.poll() is None
+        assert scene.counts(RUNS).total() == 1 + counted
+    scene.server.faults.clear()
+    scene.poll_well()
+    scene.assert_books_balance()
+
+
+def test_a_repair_and_a_sweep_may_settle_at_the_same_time(scene: Scene) -> None:
+    """A repair that ends between the list of a sweep and that of a poll is counted once, with its tasks."""
+    run = scene.workspace.finished_run(scene.job, code="RUN_EXECUTION_ERROR", duration=30)
+    scene.poll_well()
+    for _ in range(2):
+        scene.now += MINUTE
+        scene.workspace.repair(run)
+        scene.poll_lists()
+        scene.now += MINUTE
+        scene.workspace.finish_repair(run, "RUN_EXECUTION_ERROR")
+        scene.sweep_lists()
+        scene.poll_lists()
+        scene.read_pending()
+    assert scene.counts(REPAIRS).total() == 2
+    scene.assert_books_balance()
 
 
 def test_page_tokens_may_expire_in_the_middle(scene: Scene) -> None:
