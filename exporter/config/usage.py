@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from exporter.config.credentials import CREDENTIAL_VARIABLES
 from exporter.config.flags import CHECK, DEMO, HELP, VERSION
-from exporter.config.model import CONFIG_FILE, Setting, all_settings
+from exporter.config.names import CONFIG_FILE, Setting, all_settings
 from exporter.config.proxies import PROXY_VARIABLES
 
 PROGRAM = "databricks-jobs-exporter"
@@ -66,6 +66,7 @@ def _block(title: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _naming(example: Setting) -> Iterator[str]:
+    only_empty = ", ".join(setting.variable for setting in all_settings() if setting.written.empty_says_none)
     section, _, key = example.name.partition(".")
     yield from (
         "",
@@ -74,5 +75,6 @@ def _naming(example: Setting) -> Iterator[str]:
         f"  an environment variable   {example.variable}={example.default_text}",
         f'  a YAML key                {section}: {{{key}: "{example.default_text}"}}',
         "Flag beats environment beats file beats default. Durations need a unit: 500ms, 30s, 5m, 24h, 14d,",
-        "1h30m. An unknown flag, variable or key is an error.",
+        "1h30m. White space and one pair of quotes around a value are dropped. An empty variable counts as",
+        f"not set, except {only_empty}. An unknown flag, variable or key is an error.",
     )

@@ -1,9 +1,14 @@
 """When it can't run it says why, and ends with the code that tells whose turn it is."""
 
+import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from exporter.simulator.server import SimulatorServer
 from tests.e2e.process import Launcher, access
@@ -82,3 +87,28 @@ async def test_bad_settings_are_all_told_at_once(
     for word in ("--api.rate", "DATABRICKS_EXPORTER_POLL_INTERVALL", "No such file", "DATABRICKS_TOKEN"):
         assert word in exporter.log
     assert "5ecret" not in exporter.log
+
+
+SECRET = "dapi0123456789abcdef-Planted"
+# A value may be anything that an argument can hold, and a secret may slip into any.
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+values = texts | st.builds("{}{}".format, texts, st.just(SECRET))
+
+
+@settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.builds("--{}={}".format, texts, values), min_size=1, max_size=3))
+def test_a_process_with_hostile_arguments_ends_with_2_and_tells_no_secret(argv: list[str]) -> None:
+    """The real program: exit code 2, no traceback, no secret on either stream."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("DATABRICKS_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "exporter", *argv, f"--unknown={SECRET}"],
+        env=inherited | {"DATABRICKS_HOST": "adb-1.2.azuredatabricks.net", "DATABRICKS_TOKEN": SECRET},
+        check=False,
+        capture_output=True,
+        timeout=60,
+    )
+    said = (done.stdout + done.stderr).decode()
+    if b"--help" not in b" ".join(word.encode() for word in argv):
+        assert done.returncode == 2, said
+    assert SECRET not in said
+    assert "Traceback" not in said
