@@ -4,6 +4,7 @@ The document is read as a tree of nodes, not as Python values: so a duplicate ke
 line, and a value is the text that stands there (`5m` and `16` alike), as it is for flags and variables.
 """
 
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -28,75 +29,67 @@ def read_config_file(named: tuple[str, str] | None) -> Place:
     origin, path = named
     try:
         text = read_file(Path(path), MAX_CONFIG_BYTES).decode("utf-8-sig")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except UnicodeDecodeError:
         place.errors.append(f"{origin}: names no file of UTF-8 text")
     except ValueError as error:
         place.errors.append(f"{origin}: {error}")
+    except (yaml.YAMLError, RecursionError) as error:  # yaml's own text quotes the file
+        mark = getattr(error, "problem_mark", None)
+        where = f"{_line(mark)}, column {mark.column + 1}" if mark else "configuration file"
+        place.errors.append(f"{where}: not valid YAML; check quotes and indents")
     else:
-        _Document(place).read(text)
+        if root is not None:
+            _read_node(root, (), place)
     return place
 
 
-class _Document:
-    """Writes what a YAML document says into a place."""
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._known: dict[str, Setting | None] = {}  # sections and settings by dotted name
-        for setting in all_settings():
-            parts = setting.name.split(".")
-            self._known |= {".".join(parts[:depth]): None for depth in range(1, len(parts))}
-            self._known[setting.name] = setting
-
-    def read(self, text: str) -> None:
-        try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-        except (yaml.YAMLError, RecursionError) as error:  # yaml's own text quotes the file
-            mark = getattr(error, "problem_mark", None)
-            where = f"{_line(mark)}, column {mark.column + 1}" if mark else "configuration file"
-            self._place.errors.append(f"{where}: not valid YAML; check quotes and indents")
-            return
-        if root is not None:
-            self._read_node(root, ())
-
-    def _read_node(self, node: yaml.Node, keys: tuple[str, ...]) -> None:
-        """Follows only keys of the model: its depth bounds the walk, also over anchors that loop."""
-        name = ".".join(keys)
-        origin = _line(node.start_mark) + (f", key {name}" if name else "")
-        setting = self._known.get(name)
-        if setting is not None:
-            text = _text(node, setting)
-            if text is None:
-                shape = "a list of plain values" if setting.written.is_list else "a single plain value"
-                self._place.errors.append(f"{origin}: must be {shape}")
+def _read_node(node: yaml.Node, keys: tuple[str, ...], place: Place) -> None:
+    """Follows only keys of the model: its depth bounds the walk, also over anchors that loop."""
+    name = ".".join(keys)
+    origin = _line(node.start_mark) + (f", key {name}" if name else "")
+    setting = _known_keys().get(name)
+    if setting is not None:
+        text = _text(node, setting)
+        if text is None:
+            shape = "a list of plain values" if setting.written.is_list else "a single plain value"
+            place.errors.append(f"{origin}: must be {shape}")
+        else:
+            place.write(setting, origin, text)
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key_node, value in node.value:
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
+            if error := _key_error((*keys, key), seen):
+                place.errors.append(f"{_line(key_node.start_mark)}{error}")
             else:
-                self._place.write(setting, origin, text)
-        elif isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key_node, value in node.value:
-                key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
-                if error := self._key_error((*keys, key), seen):
-                    self._place.errors.append(f"{_line(key_node.start_mark)}{error}")
-                else:
-                    seen.add(key)
-                    self._read_node(value, (*keys, key))
-        elif node.tag != _NULL:
-            self._place.errors.append(f"{origin}: must be a mapping of keys to values")
+                seen.add(key)
+                _read_node(value, (*keys, key), place)
+    elif node.tag != _NULL:
+        place.errors.append(f"{origin}: must be a mapping of keys to values")
 
-    def _key_error(self, keys: tuple[str, ...], seen: set[str]) -> str | None:
-        name, key = ".".join(keys), keys[-1]
-        if not looks_like_a_name(name):
-            stray = stray_in_value(key)
-            return ": unknown key (not shown here)" + (f"; it has {stray}" if stray else "")
-        if name not in self._known or "." in key:
-            return f", key {name}: unknown key{self._hint(name, keys)}"
+
+@cache
+def _known_keys() -> dict[str, Setting | None]:
+    """Every section (None) and setting by dotted name."""
+    settings = {setting.name: setting for setting in all_settings()}
+    sections = {
+        name.rsplit(".", depth)[0]: None for name in settings for depth in range(1, name.count(".") + 1)
+    }
+    return sections | settings
+
+
+def _key_error(keys: tuple[str, ...], seen: set[str]) -> str | None:
+    name, key = ".".join(keys), keys[-1]
+    if not looks_like_a_name(name):
+        stray = stray_in_value(key)
+        return ": unknown key (not shown here)" + (f"; it has {stray}" if stray else "")
+    if name in _known_keys() and "." not in key:
         return f", key {name}: written twice; keep one" if key in seen else None
-
-    def _hint(self, name: str, keys: tuple[str, ...]) -> str:
-        for setting in self._known.values():
-            if setting and setting.is_meant_by(name) and len(keys) != len(setting.name.split(".")):
-                return f"; write {setting.yaml}"
-        return suggestion(name, self._known)
+    for setting in all_settings():
+        if setting.is_meant_by(name) and len(keys) != setting.name.count(".") + 1:
+            return f", key {name}: unknown key; write {setting.yaml}"
+    return f", key {name}: unknown key{suggestion(name, _known_keys())}"
 
 
 def _line(mark: yaml.Mark) -> str:

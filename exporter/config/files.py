@@ -10,7 +10,6 @@ import ssl
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from exporter.config.characters import stray_in_value, stray_in_word, trimmed
@@ -45,21 +44,17 @@ def system_trust_errors(environ: Mapping[str, str]) -> list[str]:
     https://docs.openssl.org/master/man3/SSL_CTX_load_verify_locations/
     """
     problems = Problems()
-    for variable, check in (("SSL_CERT_FILE", _check_file), ("SSL_CERT_DIR", _check_folders)):
-        if written := environ.get(variable):
-            stray = stray_in_value(written)
-            hint = f"the value has {stray}; " if stray else ""
-            problems.attempt(partial(check, written), f"variable {variable}: {hint}")
+    file, folders = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
+    if file:
+        problems.attempt(lambda: read_file(Path(file), MAX_CA_BYTES), _origin("SSL_CERT_FILE", file))
+    if folders and not any(_is_folder(Path(folder)) for folder in folders.split(os.pathsep)):
+        problems.append(f"{_origin('SSL_CERT_DIR', folders)}names no directory")
     return [f"{problem}; unset it, or set api.ca-file" for problem in problems]
 
 
-def _check_file(written: str) -> None:
-    read_file(Path(written), MAX_CA_BYTES)
-
-
-def _check_folders(written: str) -> None:
-    if not any(_is_folder(Path(folder)) for folder in written.split(os.pathsep)):
-        raise ValueError("names no directory")
+def _origin(variable: str, written: str) -> str:
+    stray = stray_in_value(written)
+    return f"variable {variable}: " + (f"the value has {stray}; " if stray else "")
 
 
 def trusting(pem: bytes) -> ssl.SSLContext:

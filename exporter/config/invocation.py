@@ -9,7 +9,7 @@ from exporter.config.credentials import WorkspaceAccess, workspace_access
 from exporter.config.errors import SettingsError
 from exporter.config.files import system_trust_errors
 from exporter.config.flags import Command, read_flags
-from exporter.config.model import Settings
+from exporter.config.model import Settings, StateSettings
 from exporter.config.names import CONFIG_FILE, Setting, all_settings
 from exporter.config.place import Place
 from exporter.config.usage import PROGRAM, help_text
@@ -73,7 +73,7 @@ def _is_written(name: str, places: Sequence[Place]) -> bool:
 
 def _missing_state_path(places: Sequence[Place]) -> list[str]:
     """Totals must not land in whatever folder the process was started in."""
-    default = Settings().state.path
+    default = StateSettings().path
     if _is_written("state.path", places) or (default and default.is_absolute()):
         return []
     setting = _setting("state.path")

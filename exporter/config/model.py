@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_state_path
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 from pydantic.config import JsonDict
 from pydantic_settings import (
     BaseSettings,
@@ -47,9 +47,13 @@ def _setting(default: str, text: str, *, demo: str | None = None, **limits: Any)
     return Field(default, description=text, validate_default=True, json_schema_extra=notes, **limits)
 
 
-def _from_text(parse: Callable[[str], object]) -> BeforeValidator:
+def _unless_parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
     """Flags, variables and YAML give text; Python code gives values that need no parsing."""
-    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+    return lambda value: parse(value) if isinstance(value, str) else value
+
+
+def _from_text(parse: Callable[[str], object]) -> BeforeValidator:
+    return BeforeValidator(_unless_parsed(parse))
 
 
 def _parse_file(text: str) -> Path | None:
@@ -79,7 +83,11 @@ UrlPath = Annotated[str, _from_text(parse_telemetry_path), Written("PATH")]
 OptionalFile = Annotated[Path | None, _from_text(_parse_file), Written("FILE")]
 CaFile = Annotated[Path | None, _from_text(parse_ca_file), Written("FILE")]
 StateFile = Annotated[Path | None, _from_text(_parse_state_path), Written("FILE", empty_says_none=True)]
-Buckets = Annotated[tuple[float, ...] | None, _from_text(parse_buckets), Written("LIST", is_list=True)]
+Buckets = Annotated[
+    tuple[float, ...] | None,
+    PlainValidator(_unless_parsed(parse_buckets)),  # the library would make every bound a float
+    Written("LIST", is_list=True),
+]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["logfmt", "json"]
 

@@ -54,9 +54,9 @@ class Setting:
     @property
     def yaml(self) -> str:
         """How it is written in the configuration file, with its default or what stands for a value."""
-        *sections, key = self.name.split(".")
         value = self.kind if self.kind == "FILE" else self.default_text
-        return "".join(f"{name}: {{" for name in sections) + f"{key}: {value}" + "}" * len(sections)
+        written = f'"{value}"' if ":" in value else value
+        return ": {".join(self.name.split(".")) + f": {written}" + "}" * self.name.count(".")
 
     def is_meant_by(self, name: str) -> bool:
         """Whether only case and punctuation, or the prefix of variables, tell a name from this one."""

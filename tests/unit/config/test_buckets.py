@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config.buckets import MOST_BUCKETS, parse_buckets
+from exporter.config.buckets import MOST_BUCKETS
 from tests.unit.config.test_settings import config, errors_of, invoke
 
 FLAG = "--histograms.buckets"
@@ -37,7 +37,7 @@ def test_the_file_may_hold_a_list_or_a_text(text: str, tmp_path: Path) -> None:
 def test_every_ascending_list_of_seconds_is_taken(bounds: set[float]) -> None:
     """Whole seconds come back as they are shown in `le`: without a fraction."""
     expected = tuple(sorted(bounds))
-    found = parse_buckets(",".join(map(str, expected)))
+    found = invoke([f"{FLAG}={','.join(map(str, expected))}"]).settings.histograms.buckets
     assert found == expected
     assert found is not None
     assert all(isinstance(bound, int) == float(bound).is_integer() for bound in found)
