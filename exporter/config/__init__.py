@@ -7,7 +7,7 @@
     characters.py   white space, quotes and stray characters: one rule for every value
     durations.py, addresses.py, buckets.py   the text of a value -> the value
     credentials.py  which workspace, and the login for it
-    proxies.py      the proxy on the way there
+    proxies.py      the proxy between us and the workspace
     files.py        what is read from files that settings and credentials name
     usage.py        --help
     invocation.py   parse(): all of it in one call

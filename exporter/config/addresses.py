@@ -77,7 +77,7 @@ def split_url(written: str, scheme: str, complaint: str) -> SplitResult:
 
 
 def in_url(host: str) -> str:
-    """A host as it stands in a URL: an IPv6 address in brackets."""
+    """A host as a URL writes it: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 

@@ -1,7 +1,7 @@
 """Reads the YAML file of `--config.file`.
 
-The document is read as a tree of nodes, not as Python values: so a duplicate key is seen, every key has a
-line, and a value is the text that stands there (`5m` and `16` alike), as it is for flags and variables.
+The document is read as a tree of nodes, not as Python values. So a duplicate key is seen, every key has a
+line, and every value is its text (`5m` and `16` alike), as for flags and variables.
 """
 
 from functools import cache

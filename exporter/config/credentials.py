@@ -1,7 +1,7 @@
 """Which workspace, and who we are there: Databricks' own variable names, without our prefix.
 
-A further kind of login is one more frozen class with `secrets()` and one more branch in `_login`. What may
-stand in a file is one more name in `IN_FILES`.
+A new kind of login is one more frozen class with `secrets()` and one more branch in `_login`. A new
+credential that a file may hold is one more name in `IN_FILES`.
 """
 
 import base64
@@ -83,7 +83,7 @@ class CredentialSource:
         """The login as it is now.
 
         Raises:
-            ValueError: a file cannot be used; the message names it, and never repeats what stands in it.
+            ValueError: a file cannot be used; the message names the file and never repeats its content.
         """
         problems = Problems()
         login = _login(self, problems)
@@ -94,11 +94,11 @@ class CredentialSource:
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceAccess:
-    """One workspace, the login for it and the way to it.
+    """One workspace, the login for it and the proxy to it.
 
     `base_url`: scheme and host, no trailing slash. `name`: the host in lower case, with the port where one
     is written; it is the `workspace` label of every metric. `source`: where the login was read, if any of it
-    stands in a file. `proxy`: None where the way is direct.
+    is in a file. `proxy`: None for a direct connection.
     """
 
     base_url: str

@@ -1,6 +1,6 @@
 """Files that settings and credentials name: a bundle of CA certificates, and secrets.
 
-What must stay true: no error repeats what stands in a file; and a path is shown only where it cannot be a
+What must stay true: no error repeats the content of a file, and a path is shown only where it cannot be a
 secret that was written into the wrong variable.
 """
 
@@ -24,7 +24,7 @@ def parse_ca_file(text: str) -> Path | None:
     """The path of a PEM file with one CA certificate or more, None for an empty text.
 
     Raises:
-        ValueError: it cannot be used; the message never repeats the path.
+        ValueError: the file cannot be used; the message never repeats the path.
     """
     if not text:
         return None

@@ -124,7 +124,7 @@ class PollSettings(Section):
     sweep_interval: Duration = _setting(
         "1h",
         "how often finished runs are listed again to catch repairs and late listings; "
-        "the first time one interval after the first poll",
+        "the first time is one interval after the first poll",
         gt=0,
     )
     sweep_window: Duration = _setting("24h", "how far back, by start time, a sweep reads", gt=0)
@@ -177,12 +177,12 @@ def _check_idle(seconds: float) -> float:
 class LimitsSettings(Section):
     series: Annotated[Count, AfterValidator(_check_series)] = _setting(
         "1000000",
-        "how many series of jobs to serve; the jobs that there is no more room for are counted "
-        "together as job_id OTHER; 0 is no limit",
+        "how many series of jobs to serve; jobs beyond the limit are counted together as job_id OTHER; "
+        "0 is no limit",
         ge=0,
     )
     idle: Annotated[Duration, AfterValidator(_check_idle)] = _setting(
-        "14d", "how long the series of a job stay without a run; 0s is for ever", ge=0
+        "14d", "how long the series of a job stay after its last run; 0s is for ever", ge=0
     )
 
 

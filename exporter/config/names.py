@@ -53,7 +53,7 @@ class Setting:
 
     @property
     def yaml(self) -> str:
-        """How it is written in the configuration file, with its default or what stands for a value."""
+        """How the configuration file writes it, with its default or the kind of its value."""
         value = self.kind if self.kind == "FILE" else self.default_text
         written = f'"{value}"' if ":" in value else value
         return ": {".join(self.name.split(".")) + f": {written}" + "}" * self.name.count(".")

@@ -1,4 +1,4 @@
-"""Which proxy the way to the workspace leads through, by the environment.
+"""Which proxy, if any, the environment names for the connection to the workspace.
 
 `HTTPS_PROXY` and `NO_PROXY`, in small letters first, as curl and Go read them. `HTTP_PROXY` is for plain
 `http://`, which is used for loopback addresses only, and those are never reached through a proxy.
@@ -27,8 +27,8 @@ HTTPS_PROXY = "HTTPS_PROXY"
 NO_PROXY = "NO_PROXY"
 
 PROXY_VARIABLES = {
-    HTTPS_PROXY: "a proxy on the way to the workspace: http://[user:password@]host:port, or https://",
-    NO_PROXY: "hosts, domains, addresses and networks to be reached without it, with commas",
+    HTTPS_PROXY: "the proxy to the workspace: http://[user:password@]host:port, or https://",
+    NO_PROXY: "hosts, domains, addresses and networks to reach without it, with commas between them",
 }
 
 # A shorter text cannot be kept out of logs and pages: it is part of too many words.
@@ -56,10 +56,10 @@ class Proxy:
 
 
 def proxy_for(host: str, port: int, environ: Mapping[str, str]) -> Proxy | None:
-    """The proxy for `https://host:port`, None where the way is direct.
+    """The proxy for `https://host:port`, None for a direct connection.
 
     Raises:
-        ValueError: what is written is no proxy; the message names the variable, never the value.
+        ValueError: the value is no proxy; the message names the variable, never the value.
     """
     variable, written = _first(HTTPS_PROXY, environ)
     if not written or is_loopback(host) or _is_excepted(host, port, _first(NO_PROXY, environ)[1]):
@@ -71,7 +71,7 @@ def proxy_for(host: str, port: int, environ: Mapping[str, str]) -> Proxy | None:
 
 
 def _first(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """The variable that counts, and what is written there."""
+    """The variable that counts, and its value."""
     for variable in (name.lower(), name):
         if written := trimmed(environ.get(variable, "")):
             return variable, written

@@ -1,4 +1,4 @@
-"""What settings and credentials read from files, and the proxy: every mistake is told, no secret is."""
+"""What settings and credentials read from files, and the proxy: every mistake is reported, no secret is shown."""
 
 import os
 from pathlib import Path
@@ -113,7 +113,7 @@ def test_two_kinds_of_login_are_one_too_many_in_files_too(tmp_path: Path) -> Non
     ],
 )
 def test_a_file_that_holds_no_credential_is_named(content: str, complaint: str, tmp_path: Path) -> None:
-    """One error with variable and path, and nothing of what stands in it."""
+    """One error with variable and path, and nothing of the content."""
     path = file(tmp_path, content)
     assert errors_of({"DATABRICKS_TOKEN_FILE": path}) == (
         f"variable DATABRICKS_TOKEN_FILE, {path}: {complaint}",
@@ -121,7 +121,7 @@ def test_a_file_that_holds_no_credential_is_named(content: str, complaint: str, 
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """Missing in a folder that is there, a folder, a pipe that nobody writes to: none is waited for."""
+    """Missing in a folder that exists, a folder, a pipe without a writer: none is waited for."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path, cause in (
@@ -141,7 +141,7 @@ def test_a_secret_in_place_of_a_path_is_not_repeated(written: str) -> None:
     assert error.startswith("variable DATABRICKS_TOKEN_FILE: the file cannot be read: ")
 
 
-def test_a_bad_file_is_told_with_all_other_errors(tmp_path: Path) -> None:
+def test_a_bad_file_is_reported_with_all_other_errors(tmp_path: Path) -> None:
     """Of flags, credentials and proxy, in one go."""
     environ = {
         "DATABRICKS_CLIENT_ID_FILE": file(tmp_path, ""),
@@ -162,7 +162,7 @@ def test_a_bad_file_is_told_with_all_other_errors(tmp_path: Path) -> None:
 
 
 def test_a_configuration_file_that_cannot_be_read_is_an_error_of_its_flag(tmp_path: Path) -> None:
-    """Missing, a folder, a pipe that nobody writes to, far too large: none is waited for or read whole."""
+    """Missing, a folder, a pipe without a writer, far too large: none is waited for or read whole."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path, cause in (

@@ -1,4 +1,4 @@
-"""Arguments, variables and files of any kind: settings, or errors that are told without a secret."""
+"""Arguments, variables and files of any kind: settings, or errors without a secret."""
 
 import tempfile
 from collections.abc import Iterator
@@ -75,7 +75,7 @@ def file() -> Iterator[Path]:
 
 
 def try_settings(argv: list[str], environ: dict[str, str]) -> None:
-    """They are read, or what is wrong is told without the secret."""
+    """They are read, or the errors do not show the secret."""
     wrong: tuple[str, ...] = ("nothing",)
     try:
         assert isinstance(parse(argv, environ), Invocation | Notice)
@@ -91,7 +91,7 @@ def try_settings(argv: list[str], environ: dict[str, str]) -> None:
 @example([f"--{SECRET}"])
 @example(["--poll.interval", SECRET])
 def test_any_arguments_are_settings_or_an_error_without_a_secret(argv: list[str]) -> None:
-    """Whatever stands on the command line."""
+    """Any command line."""
     try_settings(argv, LOGIN)
 
 
@@ -99,7 +99,7 @@ def test_any_arguments_are_settings_or_an_error_without_a_secret(argv: list[str]
 @given(variables)
 @example({f"DATABRICKS_EXPORTER_{SECRET}": "1"})
 def test_any_variables_are_settings_or_an_error_without_a_secret(environ: dict[str, str]) -> None:
-    """Whatever stands in the environment, the login included; but names of variables may be told."""
+    """Any environment, the login included; but the errors may show names of variables."""
     named = any(SECRET in name for name in environ)
     try_settings([], LOGIN | ({} if named else environ))
 
@@ -107,7 +107,7 @@ def test_any_variables_are_settings_or_an_error_without_a_secret(environ: dict[s
 @unhurried
 @given(documents | st.text(max_size=60))
 def test_any_file_is_settings_or_an_error_without_a_secret(file: Path, document: str) -> None:
-    """Whatever stands in the file."""
+    """Any document."""
     file.write_text(document, errors="replace")
     try_settings([f"--config.file={file}"], LOGIN)
 
@@ -123,7 +123,7 @@ def test_any_bytes_are_settings_or_an_error(file: Path, content: bytes) -> None:
 @unhurried
 @given(web_documents.map(str.encode) | st.binary(max_size=200))
 def test_any_web_config_is_taken_or_an_error_without_a_secret(file: Path, content: bytes) -> None:
-    """Whatever stands in the web.config.file: a configuration, or errors without hash and secret."""
+    """Any web.config.file is a configuration, or errors without hash and secret."""
     file.write_bytes(content)
     wrong: tuple[str, ...] = ("nothing",)
     try:

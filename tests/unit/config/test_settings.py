@@ -94,7 +94,7 @@ def test_no_argument_serves_the_workspace_of_the_environment() -> None:
     "argv", [["check", "--api.rate=3"], ["--api.rate=3", "check"], ["--api.rate", "3", "check"]]
 )
 def test_check_may_stand_before_or_after_flags(argv: list[str]) -> None:
-    """The command is found wherever it stands, and is not taken for a flag's value."""
+    """The command is found at any place, and is not taken for a flag's value."""
     assert invoke(argv).command == "check"
     assert invoke(argv).settings.api.rate == 3.0
 
@@ -134,7 +134,7 @@ def test_version_is_a_notice() -> None:
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help_wins_over_errors(flag: str) -> None:
-    """Whoever asks for help gets it, whatever else is wrong."""
+    """A request for help wins over every error."""
     assert isinstance(parse(["--nonsense", "--api.rate=0", flag], {}), Notice)
 
 
@@ -190,7 +190,7 @@ def test_empty_files_and_sections_say_nothing(text: str, tmp_path: Path) -> None
 
 
 def test_one_file_sets_several_sections(tmp_path: Path) -> None:
-    """Keys are nested, with dashes; values stand there as they are for flags."""
+    """Keys are nested, with dashes; values are written as for flags."""
     web = "web:\n  listen-address: :8000\n  config: {file: tls.yml}\n"
     text = f"{web}poll: {{sweep-interval: 1h30m}}\ncollect: {{tasks: no}}"
     settings = invoke([config(tmp_path, text)]).settings
@@ -587,7 +587,7 @@ def test_a_client_id_and_secret_are_a_login() -> None:
 
 
 def test_credentials_do_not_show_in_a_repr() -> None:
-    """An invocation in a traceback or a log gives nothing away."""
+    """An invocation in a traceback or a log shows no secret."""
     invocation = invoke()
     assert isinstance(invocation.workspaces[0], WorkspaceAccess)
     assert SECRET not in repr(invocation)
