@@ -15,6 +15,7 @@ from exporter.app import serve
 from exporter.check import check
 from exporter.config import Invocation, Notice, SettingsError, parse
 from exporter.config.characters import visible
+from exporter.config.files import SYSTEM_TRUST_VARIABLES
 from exporter.logs import setup as logs
 from exporter.server.web_config import WebConfigError
 from exporter.state.errors import StateError
@@ -34,6 +35,10 @@ def main(argv: Sequence[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A job's name may hold what the terminal's encoding cannot write.
         sys.stdout.reconfigure(errors="backslashreplace")
+    for variable in SYSTEM_TRUST_VARIABLES:
+        # Empty counts as not set, as for our own variables. OpenSSL would load no CAs at all.
+        if not os.environ.get(variable, "unset"):
+            del os.environ[variable]
     try:
         invocation = parse(argv, os.environ)
     except SettingsError as error:

@@ -37,7 +37,7 @@ def read_config_file(named: tuple[str, str] | None) -> Place:
     except (yaml.YAMLError, RecursionError) as error:  # yaml's own text quotes the file
         mark = getattr(error, "problem_mark", None)
         where = f"{_line(mark)}, column {mark.column + 1}" if mark else "configuration file"
-        place.errors.append(f"{where}: not valid YAML; check quotes and indents")
+        place.errors.append(f"{where}: not valid YAML; check quotes and indents (blanks, no tabs)")
     else:
         if root is not None:
             _read_node(root, (), place)

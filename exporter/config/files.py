@@ -19,6 +19,8 @@ from exporter.config.errors import Problems
 MAX_SECRET_BYTES = 16 * 1024
 MAX_CA_BYTES = 4 * 2**20
 
+SYSTEM_TRUST_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
 
 def parse_ca_file(text: str) -> Path | None:
     """The path of a PEM file with one CA certificate or more, None for an empty text.
@@ -44,11 +46,12 @@ def system_trust_errors(environ: Mapping[str, str]) -> list[str]:
     https://docs.openssl.org/master/man3/SSL_CTX_load_verify_locations/
     """
     problems = Problems()
-    file, folders = environ.get("SSL_CERT_FILE"), environ.get("SSL_CERT_DIR")
+    of_file, of_folders = SYSTEM_TRUST_VARIABLES
+    file, folders = environ.get(of_file), environ.get(of_folders)
     if file:
-        problems.attempt(lambda: read_file(Path(file), MAX_CA_BYTES), _origin("SSL_CERT_FILE", file))
+        problems.attempt(lambda: read_file(Path(file), MAX_CA_BYTES), _origin(of_file, file))
     if folders and not any(_is_folder(Path(folder)) for folder in folders.split(os.pathsep)):
-        problems.append(f"{_origin('SSL_CERT_DIR', folders)}names no directory")
+        problems.append(f"{_origin(of_folders, folders)}names no directory")
     return [f"{problem}; unset it, or set api.ca-file" for problem in problems]
 
 

@@ -1,4 +1,4 @@
-"""What settings and credentials read from files, and the proxy: every mistake is reported, no secret is shown."""
+"""Files that settings and credentials name, and the proxy: errors name the mistake and show no secret."""
 
 import os
 from pathlib import Path
