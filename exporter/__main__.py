@@ -1,7 +1,7 @@
-"""The way in: what a signal means while the rest is still being loaded, then the command.
+"""The entry point: handles signals while the other modules are loaded, then runs the command.
 
-Loading takes long enough for a supervisor or a user to change their mind. Nothing has begun by then, so to
-stop is to leave at once; as soon as there is something to end in order, `command` takes the signals over.
+Loading takes long enough for a supervisor or a user to stop the process. Nothing has begun by then, so the
+process ends at once. As soon as there is something to stop in order, `cli` handles the signals.
 """
 
 import os
@@ -12,7 +12,7 @@ from types import FrameType
 
 def run() -> None:
     """The console script."""
-    # An interrupted check has not found that all is well. It may stand anywhere among the flags.
+    # An interrupted check has failed. The word may be anywhere among the flags.
     code = 1 if "check" in sys.argv[1:] else 0
 
     def leave(_number: int, _frame: FrameType | None) -> None:

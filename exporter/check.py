@@ -16,33 +16,37 @@ from exporter.server.web_config import load
 
 Say = Callable[[str], None]
 
-# Somebody sits and waits: a workspace that can't be reached is told of sooner than a poll would give it up.
+# A person waits for the answer, so a workspace that does not answer is reported sooner than by a poll.
 FIRST_ANSWER_SECONDS = 10.0
 
 
 async def check(invocation: Invocation, say: Say, note_secret: Callable[[str], None]) -> bool:
-    """Say what would be exported, line by line; whether all is well. Raises WebConfigError."""
+    """Say what would be exported, line by line, and return whether all is well. Raises WebConfigError."""
     settings = invocation.settings
     if settings.web.config.file is not None:
         load(settings.web.config.file)
         say(f"web config file: {settings.web.config.file} is good")
     good = True
     if not invocation.demo and settings.state.path is not None:
-        good = _check_state_folder(settings.state.path, say)
+        good = _check_state_file(settings.state.path, say)
     async with accessible(invocation) as workspaces:
         for access in workspaces:
             good = await _check_workspace(access, settings, say, note_secret) and good
     return good
 
 
-def _check_state_folder(path: Path, say: Say) -> bool:
-    place = path if path.exists() else path.parent
-    while not place.exists():
-        place = place.parent
-    if os.access(place, os.W_OK):
-        say(f"state file: {path}" if path.exists() else f"state file: {path}, to be made")
+def _check_state_file(path: Path, say: Say) -> bool:
+    # Not Path.exists(): that raises where the folder above may not be read.
+    there = next(one for one in (path, *path.absolute().parents) if os.access(one, os.F_OK))
+    if there == path and not path.is_file():
+        say(f"state file: {path} is not a file; set state.path to a file")
+    elif there != path and not there.is_dir():
+        say(f"state file: {path} cannot be made: {there} is not a directory; set state.path")
+    elif not os.access(there, os.W_OK if there == path else os.W_OK | os.X_OK):
+        say(f"state file: {path} cannot be written; set state.path or the permissions of {there}")
+    else:
+        say(f"state file: {path}" if there == path else f"state file: {path}, to be made")
         return True
-    say(f"state file: {path} can't be written; set state.path or the permissions of {place}")
     return False
 
 
@@ -74,5 +78,5 @@ async def _check_workspace(
     for label, n in sorted(active.items()):
         say(f"  job {label}  ({n} active)")
     if not names and not active:
-        say("  no job may be viewed: give the login CAN VIEW on the jobs")
+        say("  the login may view no job: give it CAN VIEW on the jobs")
     return True

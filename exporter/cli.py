@@ -2,25 +2,29 @@
 
 import asyncio
 import gc
+import io
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import structlog
 
 from exporter.app import serve
 from exporter.check import check
 from exporter.config import Invocation, Notice, SettingsError, parse
+from exporter.config.characters import visible
+from exporter.config.files import SYSTEM_TRUST_VARIABLES
 from exporter.logs import setup as logs
 from exporter.server.web_config import WebConfigError
 from exporter.state.errors import StateError
 
-# Threads commit and render while the loop reads: with the default of 5 ms one would keep the other waiting
-# longer than most of their work takes.
+# Threads commit and render while the loop reads. With the default of 5 ms, one would wait for the other
+# longer than most of its work takes.
 SWITCH_SECONDS = 0.0005
 
-# Allocations between two looks for cycles, of which runs and pages have none.
+# Allocations between two searches for reference cycles. Runs and pages have none.
 GC_THRESHOLD = 50_000
 
 _log = structlog.stdlib.get_logger("exporter")
@@ -28,18 +32,24 @@ _log = structlog.stdlib.get_logger("exporter")
 
 def main(argv: Sequence[str]) -> int:
     """Run the command with these arguments, without the program's name; its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A job's name may hold what the terminal's encoding cannot write.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    for variable in SYSTEM_TRUST_VARIABLES:
+        # Empty counts as not set, as for our own variables. OpenSSL would load no CAs at all.
+        if not os.environ.get(variable, "unset"):
+            del os.environ[variable]
     try:
         invocation = parse(argv, os.environ)
     except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201  there is no log before the settings are read
+        _print(str(error), sys.stderr)  # there is no log before the settings are read
         return 2
     if isinstance(invocation, Notice):
-        print(invocation.text)  # noqa: T201  help and version were asked for
-        return 0
+        return _print_notice(invocation.text)
     secrets = [secret for access in invocation.workspaces for secret in access.secrets()]
     redactor = logs.configure(invocation.settings.log.level, invocation.settings.log.format, secrets)
     sys.setswitchinterval(SWITCH_SECONDS)
-    # What is loaded by now stays; what a poll reads is freed by counting references, not by the collector.
+    # What is loaded now stays. What a poll reads is freed by reference counts, not by the collector.
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
     try:
@@ -48,18 +58,40 @@ def main(argv: Sequence[str]) -> int:
         _log.error("the web config file is wrong", cause=str(error))
         return 2
     except (StateError, OSError) as error:
-        _log.error("can't run", cause=str(error))
+        _log.error("the command cannot run", cause=str(error))
         return 1
     except Exception:  # noqa: BLE001  logged, so that what it holds is redacted
-        _log.exception("failed in a way nobody foresaw")
+        _log.exception("unexpected error")
         return 1
 
 
 async def _command(invocation: Invocation, redactor: logs.Redactor) -> int:
     if invocation.command == "check":
-        return 0 if await check(invocation, lambda line: print(redactor.text(line)), redactor.add) else 1  # noqa: T201
+
+        def say(line: str) -> None:
+            _print(visible(redactor.text(line)), sys.stdout)
+
+        return 0 if await check(invocation, say, redactor.add) else 1
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await serve(invocation, redactor, stop)
     return 0
+
+
+def _print_notice(text: str) -> int:
+    try:
+        _print(text, sys.stdout)
+    except OSError as error:
+        _print(f"standard output cannot be written: {error.strerror}", sys.stderr)
+        return 1
+    return 0
+
+
+def _print(text: str, stream: TextIO) -> None:
+    """Prints a text. A reader that goes away, as `head` does, changes neither the work nor the exit code."""
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        # What is still to come is thrown away: https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,10 +1,13 @@
 """Settings: flags, environment, YAML file and defaults become one frozen `Settings`.
 
-    model.py        every setting once: name, type, unit, range, default, help
+    model.py        every setting once: type, unit, range, default, help
+    names.py        how each is named as a flag, a variable and a key
     flags.py, variables.py, config_file.py   the three places where a setting is written, each read as text
-    layers.py       the texts of one place: checked against the model, errors that name their origin
+    place.py        the texts of one place: a source of pydantic-settings, with errors that name their origin
+    characters.py   white space, quotes and stray characters: one rule for every value
+    durations.py, addresses.py, buckets.py   the text of a value -> the value
     credentials.py  which workspace, and the login for it
-    proxies.py      the proxy on the way there
+    proxies.py      the proxy between us and the workspace
     files.py        what is read from files that settings and credentials name
     usage.py        --help
     invocation.py   parse(): all of it in one call
@@ -20,11 +23,12 @@ from exporter.config.credentials import (
     PersonalToken,
     WorkspaceAccess,
 )
-from exporter.config.durations import format_duration, parse_duration
+from exporter.config.durations import parse_duration
 from exporter.config.errors import SettingsError
 from exporter.config.files import trusting
 from exporter.config.invocation import Invocation, Notice, parse
-from exporter.config.model import ApiSettings, LogFormat, LogLevel, Setting, Settings, all_settings
+from exporter.config.model import ApiSettings, LogFormat, LogLevel, Settings
+from exporter.config.names import Setting, all_settings
 from exporter.config.proxies import Proxy
 
 __all__ = [
@@ -46,7 +50,6 @@ __all__ = [
     "SettingsError",
     "WorkspaceAccess",
     "all_settings",
-    "format_duration",
     "parse",
     "parse_duration",
     "trusting",

@@ -1,8 +1,9 @@
-"""Where the exporter listens and under which path: what is written -> what is used."""
+"""Hosts, ports and paths: what is written -> what is used."""
 
 import re
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv6Address
+from ipaddress import AddressValueError, IPv6Address, ip_address
+from urllib.parse import SplitResult, urlsplit
 
 HEALTHY_PATH = "/-/healthy"
 READY_PATH = "/-/ready"
@@ -19,7 +20,7 @@ class ListenAddress:
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{in_url(self.host)}:{self.port}"
 
 
 def parse_listen_address(text: str) -> ListenAddress:
@@ -57,3 +58,37 @@ def parse_telemetry_path(text: str) -> str:
     if not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
         raise ValueError("only letters, digits and - . _ ~ between slashes; write for example /metrics")
     return path
+
+
+def split_url(written: str, scheme: str, complaint: str) -> SplitResult:
+    """The parts of a URL, with `scheme` where none is written.
+
+    Raises:
+        ValueError: the complaint. The library's own message quotes what is written.
+    """
+    try:
+        url = urlsplit(written if "://" in written else f"{scheme}://{written}")
+        port = url.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError(complaint)
+    return url
+
+
+def in_url(host: str) -> str:
+    """A host as a URL writes it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine: only then plain http:// is used."""
+    return host == "localhost" or (is_address(host) and ip_address(host).is_loopback)
+
+
+def is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

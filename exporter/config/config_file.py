@@ -1,96 +1,106 @@
 """Reads the YAML file of `--config.file`.
 
-The document is read as a tree of nodes, not as Python values: so a duplicate key is seen, every key has a
-line, and a value is the text that stands there (`5m` and `16` alike), as it is for flags and variables.
+The document is read as a tree of nodes, not as Python values. So a duplicate key is seen, every key has a
+line, and every value is its text (`5m` and `16` alike), as for flags and variables.
 """
 
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import yaml
 
-from exporter.config.errors import looks_like_a_name, suggestion
-from exporter.config.layers import Layer, Text
-from exporter.config.model import all_settings
+from exporter.config.characters import stray_in_value
+from exporter.config.files import read_file
+from exporter.config.names import Setting, all_settings, looks_like_a_name, suggestion
+from exporter.config.place import Place
+
+# A file with every setting has some kilobytes; what is larger is another kind of file.
+MAX_CONFIG_BYTES = 2**20
 
 _NULL = "tag:yaml.org,2002:null"
 _PLAIN = "tag:yaml.org,2002:"
 
 
-def read_config_file(named: Text | None) -> Layer:
-    """The settings in the file, none where no file is named. Never raises: errors are in `errors`."""
-    layer = Layer()
-    if named is None or not named.value:
-        return layer
+def read_config_file(named: tuple[str, str] | None) -> Place:
+    """The settings in the file of this origin and path. Never raises: errors are in `errors`."""
+    place = Place()
+    if named is None or not named[1]:
+        return place
+    origin, path = named
     try:
-        text = Path(named.value).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        layer.errors.append(f"{named.origin}: the file cannot be read: {error.strerror}")
-    except ValueError:  # not UTF-8, or a zero byte in the path
-        layer.errors.append(f"{named.origin}: names no file of UTF-8 text")
-    else:
-        parse_config(text, layer)
-    return layer
-
-
-def parse_config(text: str, layer: Layer) -> None:
-    """Adds the settings in a YAML document to `layer`."""
-    try:
+        text = read_file(Path(path), MAX_CONFIG_BYTES).decode("utf-8-sig")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except UnicodeDecodeError:
+        place.errors.append(f"{origin}: names no file of UTF-8 text")
+    except ValueError as error:
+        place.errors.append(f"{origin}: {error}")
     except (yaml.YAMLError, RecursionError) as error:  # yaml's own text quotes the file
-        layer.errors.append(f"configuration file{_position(error)}: not valid YAML; check quotes and indents")
-        return
-    if root is not None:
-        _read_node(root, (), layer)
+        mark = getattr(error, "problem_mark", None)
+        where = f"{_line(mark)}, column {mark.column + 1}" if mark else "configuration file"
+        place.errors.append(f"{where}: not valid YAML; check quotes and indents (blanks, no tabs)")
+    else:
+        if root is not None:
+            _read_node(root, (), place)
+    return place
 
 
-def _position(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    return f", {_place(mark)}, column {mark.column + 1}" if mark else ""
-
-
-def _place(mark: yaml.Mark) -> str:
-    return f"line {mark.line + 1}"
-
-
-def _read_node(node: yaml.Node, keys: tuple[str, ...], layer: Layer) -> None:
+def _read_node(node: yaml.Node, keys: tuple[str, ...], place: Place) -> None:
     """Follows only keys of the model: its depth bounds the walk, also over anchors that loop."""
     name = ".".join(keys)
-    origin = f"configuration file, {_place(node.start_mark)}" + (f", key {name}" if name else "")
-    if name in {setting.name for setting in all_settings()}:
-        if isinstance(node, yaml.ScalarNode) and node.tag.startswith(_PLAIN):
-            layer.texts[name] = Text(origin, "" if node.tag == _NULL else node.value)
+    origin = _line(node.start_mark) + (f", key {name}" if name else "")
+    setting = _known_keys().get(name)
+    if setting is not None:
+        text = _text(node, setting)
+        if text is None:
+            shape = "a list of plain values" if setting.written.is_list else "a single plain value"
+            place.errors.append(f"{origin}: must be {shape}")
         else:
-            layer.errors.append(f"{origin}: must be a single plain value")
+            place.write(setting, origin, text)
     elif isinstance(node, yaml.MappingNode):
-        for key, value in _unique_pairs(node, keys, layer):
-            _read_node(value, (*keys, key), layer)
+        seen: set[str] = set()
+        for key_node, value in node.value:
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
+            if error := _key_error((*keys, key), seen):
+                place.errors.append(f"{_line(key_node.start_mark)}{error}")
+            else:
+                seen.add(key)
+                _read_node(value, (*keys, key), place)
     elif node.tag != _NULL:
-        layer.errors.append(f"{origin}: must be a mapping of keys to values")
+        place.errors.append(f"{origin}: must be a mapping of keys to values")
 
 
-def _unique_pairs(
-    node: yaml.MappingNode, above: tuple[str, ...], layer: Layer
-) -> Iterator[tuple[str, yaml.Node]]:
-    known = _known_paths()
-    seen: set[str] = set()
-    for key_node, value in node.value:
-        key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
-        name = ".".join((*above, key))
-        shown = f", key {name}" if looks_like_a_name(name) else ""
-        origin = f"configuration file, {_place(key_node.start_mark)}{shown}"
-        if name not in known or "." in key:
-            layer.errors.append(
-                f"{origin}: unknown key{suggestion(name, known) if shown else ' (not shown here)'}"
-            )
-        elif key in seen:
-            layer.errors.append(f"{origin}: written twice; keep one")
-        else:
-            seen.add(key)
-            yield key, value
+@cache
+def _known_keys() -> dict[str, Setting | None]:
+    """Every section (None) and setting by dotted name."""
+    settings = {setting.name: setting for setting in all_settings()}
+    sections = {
+        name.rsplit(".", depth)[0]: None for name in settings for depth in range(1, name.count(".") + 1)
+    }
+    return sections | settings
 
 
-def _known_paths() -> list[str]:
-    """Dotted names of all sections and settings."""
-    parts = [setting.name.split(".") for setting in all_settings()]
-    return list(dict.fromkeys(".".join(path[:depth]) for path in parts for depth in range(1, len(path) + 1)))
+def _key_error(keys: tuple[str, ...], seen: set[str]) -> str | None:
+    name, key = ".".join(keys), keys[-1]
+    if not looks_like_a_name(name):
+        stray = stray_in_value(key)
+        return ": unknown key (not shown here)" + (f"; it has {stray}" if stray else "")
+    if name in _known_keys() and "." not in key:
+        return f", key {name}: written twice; keep one" if key in seen else None
+    for setting in all_settings():
+        if setting.is_meant_by(name) and len(keys) != setting.name.count(".") + 1:
+            return f", key {name}: unknown key; write {setting.yaml}"
+    return f", key {name}: unknown key{suggestion(name, _known_keys())}"
+
+
+def _line(mark: yaml.Mark) -> str:
+    return f"configuration file, line {mark.line + 1}"
+
+
+def _text(node: yaml.Node, setting: Setting) -> str | None:
+    """The text of a plain value, or of a list of them with commas; None for anything else."""
+    if isinstance(node, yaml.ScalarNode) and node.tag.startswith(_PLAIN):
+        return "" if node.tag == _NULL else str(node.value)
+    if isinstance(node, yaml.SequenceNode) and setting.written.is_list:
+        parts = [_text(part, setting) if isinstance(part, yaml.ScalarNode) else None for part in node.value]
+        return None if None in parts else ",".join(part for part in parts if part is not None)
+    return None

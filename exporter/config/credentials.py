@@ -1,21 +1,23 @@
 """Which workspace, and who we are there: Databricks' own variable names, without our prefix.
 
-A further kind of login is one more frozen class with `secrets()` and one more branch in `_login`. What may
-stand in a file is one more name in `IN_FILES`.
+A new kind of login is one more frozen class with `secrets()` and one more branch in `_login`. A new
+credential that a file may hold is one more name in `IN_FILES`.
 """
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import SplitResult, quote_plus, urlsplit
 
 from pydantic import SecretStr
 
+from exporter.config.addresses import in_url, is_address, is_loopback, split_url
+from exporter.config.characters import stray_in_value, stray_in_word, trimmed
+from exporter.config.errors import Problems
 from exporter.config.files import SecretFile
-from exporter.config.proxies import Proxy, is_loopback, proxy_for
+from exporter.config.proxies import SHORTEST_SECRET, Proxy, proxy_for
 
 HOST = "DATABRICKS_HOST"
 TOKEN = "DATABRICKS_TOKEN"  # noqa: S105 -- the name of the variable
@@ -36,10 +38,10 @@ CREDENTIAL_VARIABLES = {
     CLIENT_SECRET + FILE_SUFFIX: "the same for its OAuth secret",
 }
 
-_VISIBLE_ASCII = re.compile(r"[\x21-\x7e]+")
 _HOST_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 # The browser's address bar adds the workspace id: https://<host>/?o=123
 _COPIED_QUERY = re.compile(r"(?:o=[0-9]*)?")
+_EXAMPLE = "write for example https://adb-123.4.azuredatabricks.net"
 _LOGIN_CHOICE = f"set {TOKEN}, or {CLIENT_ID} and {CLIENT_SECRET}, each also with {FILE_SUFFIX}"
 
 
@@ -72,7 +74,7 @@ Credentials = PersonalToken | ClientCredentials
 
 @dataclass(frozen=True, slots=True)
 class CredentialSource:
-    """Where a login stands: what the environment says, by name, and files for the rest."""
+    """Where a login is written: in variables, by name, and in files."""
 
     written: dict[str, str] = field(repr=False)
     files: dict[str, SecretFile] = field(default_factory=dict)
@@ -81,22 +83,22 @@ class CredentialSource:
         """The login as it is now.
 
         Raises:
-            ValueError: a file cannot be used; the message names it, and never repeats what stands in it.
+            ValueError: a file cannot be used; the message names the file and never repeats its content.
         """
-        errors: list[str] = []
-        login = _login(self, errors)
+        problems = Problems()
+        login = _login(self, problems)
         if login is None:
-            raise ValueError("; ".join(errors))
+            raise ValueError("; ".join(problems))
         return login
 
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceAccess:
-    """One workspace, the login for it and the way to it.
+    """One workspace, the login for it and the proxy to it.
 
     `base_url`: scheme and host, no trailing slash. `name`: the host in lower case, with the port where one
     is written; it is the `workspace` label of every metric. `source`: where the login was read, if any of it
-    stands in a file. `proxy`: None where the way is direct.
+    is in a file. `proxy`: None for a direct connection.
     """
 
     base_url: str
@@ -112,59 +114,45 @@ class WorkspaceAccess:
 
 def workspace_access(environ: Mapping[str, str]) -> tuple[WorkspaceAccess | None, list[str]]:
     """The workspace that the environment names, or None and everything that is wrong with it."""
-    errors: list[str] = []
-    address = _address(environ.get(HOST, "").strip(), errors)
-    source = _source(environ, errors)
-    login = _login(source, errors)
-    proxy = _proxy(address, environ, errors)
-    if address is None or login is None or errors:
-        return None, errors
-    scheme, name = address
+    problems = Problems()
+    address = problems.attempt(lambda: _parse_host(trimmed(environ.get(HOST, ""))), f"variable {HOST}: ")
+    source = _source(environ, problems)
+    login = _login(source, problems)
+    # Without an address any host will do: the errors of the proxy are reported in any case.
+    url = urlsplit("//workspace.invalid") if address is None else address
+    proxy = problems.attempt(lambda: proxy_for(url.hostname or "", url.port or 443, environ))
+    if address is None or login is None or problems:
+        return None, problems
     in_files = source if source.files else None
-    return WorkspaceAccess(f"{scheme}://{name}", name, login, in_files, proxy), []
+    return WorkspaceAccess(address.geturl(), address.netloc, login, in_files, proxy), []
 
 
-def _proxy(address: tuple[str, str] | None, environ: Mapping[str, str], errors: list[str]) -> Proxy | None:
-    # Without an address any host does: what is wrong with the proxy is told all the same.
-    url = urlsplit(f"//{address[1]}" if address else "//workspace.invalid")
-    try:
-        return proxy_for(url.hostname or "", url.port or 443, environ)
-    except ValueError as error:
-        errors.append(str(error))
-        return None
-
-
-def _source(environ: Mapping[str, str], errors: list[str]) -> CredentialSource:
-    source = CredentialSource({name: environ.get(name, "").strip() for name in IN_FILES})
+def _source(environ: Mapping[str, str], problems: Problems) -> CredentialSource:
+    source = CredentialSource({name: trimmed(environ.get(name, "")) for name in IN_FILES})
     for name in IN_FILES:
         variable = name + FILE_SUFFIX
-        if path := environ.get(variable, ""):
+        path = trimmed(environ.get(variable, ""))
+        if stray := stray_in_value(path):
+            problems.append(f"variable {variable}: the value has {stray}; remove it")
+        elif path:
             if source.written[name]:
-                errors.append(f"variable {variable}: {name} is set too; keep one of them")
+                problems.append(f"variable {variable}: {name} is set too; keep one of them")
             source.files[name] = SecretFile(variable, Path(path))
     return source
 
 
-def _address(written: str, errors: list[str]) -> tuple[str, str] | None:
-    try:
-        return _parse_host(written)
-    except ValueError as error:
-        errors.append(f"variable {HOST}: {error}")
-        return None
-
-
-def _parse_host(written: str) -> tuple[str, str]:
-    """Scheme, and host with port where one is written, in lower case.
+def _parse_host(written: str) -> SplitResult:
+    """The address of a workspace: scheme, and host with port where one is written, in lower case.
 
     Raises:
         ValueError: not a workspace's address; the message never repeats it.
     """
     if not written:
         raise ValueError("not set; write the workspace's address, or start with --demo to go without one")
-    # Checked before urlsplit, which drops tabs and newlines in silence.
-    if not _VISIBLE_ASCII.fullmatch(written):
-        raise ValueError("has blanks, control or non-ASCII characters; copy the address again")
-    url = _split(written if "://" in written else f"https://{written}")
+    # Checked before the URL is split: that drops tabs and newlines in silence.
+    if stray := stray_in_word(written):
+        raise ValueError(f"the value has {stray}; remove it")
+    url = split_url(written, "https", f"is no address; {_EXAMPLE}")
     if "@" in url.netloc:
         raise ValueError(f"no user or password belongs in the address; {_LOGIN_CHOICE}")
     if url.scheme not in {"https", "http"}:
@@ -172,63 +160,45 @@ def _parse_host(written: str) -> tuple[str, str]:
     if url.path not in {"", "/"} or url.fragment or not _COPIED_QUERY.fullmatch(url.query):
         raise ValueError("must be the workspace's address alone, without a path")
     host = url.hostname or ""
-    if not _is_host(host):
-        raise ValueError("is no host name; write for example https://adb-123.4.azuredatabricks.net")
+    # A zone id (%eth0) has a meaning on one machine only.
+    if not (_HOST_NAME.fullmatch(host) or (is_address(host) and "%" not in host)):
+        raise ValueError(f"is no host name; {_EXAMPLE}")
     if url.scheme == "http" and not is_loopback(host):
         raise ValueError("plain http:// would send the credentials unencrypted; write https://")
     # Put together again from what was checked, not cut out of what was written.
-    name = f"[{host}]" if ":" in host else host
-    return url.scheme, name if url.port is None else f"{name}:{url.port}"
+    port = "" if url.port is None else f":{url.port}"
+    return SplitResult(url.scheme, in_url(host) + port, "", "", "")
 
 
-def _split(written: str) -> SplitResult:
-    complaint = "is no address; write for example https://adb-123.4.azuredatabricks.net"
-    try:
-        url = urlsplit(written)
-        port = url.port
-    except ValueError:  # its own message quotes what was written
-        raise ValueError(complaint) from None
-    if port == 0:
-        raise ValueError(complaint)
-    return url
-
-
-def _is_host(host: str) -> bool:
-    return _HOST_NAME.fullmatch(host) is not None or _is_ip(host)
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return "%" not in host  # a zone id means something on one machine only
-
-
-def _login(source: CredentialSource, errors: list[str]) -> Credentials | None:
-    found = len(errors)
-    words = source.written | {name: _read(file, errors) for name, file in source.files.items()}
-    token, client_id, secret = words[TOKEN], words[CLIENT_ID], words[CLIENT_SECRET]
-    errors.extend(
-        f"variable {name}: has blanks, control or non-ASCII characters; copy it again"
-        for name, word in source.written.items()
-        if word and not _VISIBLE_ASCII.fullmatch(word)
-    )
-    if token and (client_id or secret):
-        errors.append(f"variable {TOKEN}: two kinds of login are set, keep one; {_LOGIN_CHOICE}")
-    elif not (token or client_id or secret):
-        errors.append(f"variable {TOKEN}: no login is set; {_LOGIN_CHOICE}")
-    elif not token and not (client_id and secret):
-        missing, there = (CLIENT_SECRET, CLIENT_ID) if client_id else (CLIENT_ID, CLIENT_SECRET)
-        errors.append(f"variable {missing}: not set or empty, but {there} is; set both, or {TOKEN} alone")
-    if len(errors) > found:
+def _login(source: CredentialSource, problems: Problems) -> Credentials | None:
+    found = len(problems)
+    words = {name: word for name, word in source.written.items() if word}
+    for name, word in words.items():
+        if stray := stray_in_word(word):
+            problems.append(f"variable {name}: the value has {stray}; remove it")
+    for name, file in source.files.items():
+        # Also a file that cannot be read sets the word: no second error says that it is missing.
+        words[name] = problems.attempt(file.read) or ""
+    if len(problems) == found:
+        problems.extend(_short_secrets(source, words))
+    pair = words.keys() & {CLIENT_ID, CLIENT_SECRET}
+    if TOKEN in words and pair:
+        problems.append(f"variable {TOKEN}: two kinds of login are set, keep one; {_LOGIN_CHOICE}")
+    elif not words:
+        problems.append(f"variable {TOKEN}: no login is set; {_LOGIN_CHOICE}")
+    elif len(pair) == 1:
+        missing, there = (CLIENT_SECRET, CLIENT_ID) if CLIENT_ID in words else (CLIENT_ID, CLIENT_SECRET)
+        problems.append(f"variable {missing}: not set or empty, but {there} is; set both, or {TOKEN} alone")
+    if len(problems) > found:
         return None
-    return PersonalToken(SecretStr(token)) if token else ClientCredentials(client_id, SecretStr(secret))
+    if TOKEN in words:
+        return PersonalToken(SecretStr(words[TOKEN]))
+    return ClientCredentials(words[CLIENT_ID], SecretStr(words[CLIENT_SECRET]))
 
 
-def _read(file: SecretFile, errors: list[str]) -> str:
-    try:
-        return file.read()
-    except ValueError as error:
-        errors.append(str(error))
-        return "?"  # something is set, so that no second error says that nothing is
+def _short_secrets(source: CredentialSource, words: Mapping[str, str]) -> Iterator[str]:
+    """A secret of few characters would be cut out of every log line and page that has these characters."""
+    for name in (TOKEN, CLIENT_SECRET):
+        if name in words and len(words[name]) < SHORTEST_SECRET:
+            variable = source.files[name].variable if name in source.files else name
+            yield f"variable {variable}: too short to be a secret: fewer than {SHORTEST_SECRET} characters"

@@ -42,20 +42,3 @@ def parse_duration(text: str) -> float:
     if milliseconds > _LONGEST_DAYS * _MILLISECONDS["d"]:
         raise ValueError(f"a duration cannot be longer than {_LONGEST_DAYS}d")
     return int(milliseconds) / 1000
-
-
-def format_duration(seconds: float) -> str:
-    """The shortest text that `parse_duration` reads back as `seconds`, to the millisecond.
-
-    A single day stays `24h`, as operators write it; days are used from two on.
-    """
-    left = round(seconds * 1000)
-    if left == 0:
-        return "0s"
-    text = ""
-    for unit, size in _MILLISECONDS.items():
-        if unit == "d" and left < 2 * size:
-            continue
-        count, left = divmod(left, size)
-        text += f"{count}{unit}" if count else ""
-    return text

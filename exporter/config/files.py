@@ -1,25 +1,32 @@
 """Files that settings and credentials name: a bundle of CA certificates, and secrets.
 
-What must stay true: no error repeats what stands in a file; and a path is shown only where it cannot be a
+What must stay true: no error repeats the content of a file, and a path is shown only where it cannot be a
 secret that was written into the wrong variable.
 """
 
+import errno
 import os
 import ssl
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from exporter.config.characters import stray_in_value, stray_in_word, trimmed
+from exporter.config.errors import Problems
 
 # The longest tokens have some kilobytes; what is larger is another kind of file.
 MAX_SECRET_BYTES = 16 * 1024
 MAX_CA_BYTES = 4 * 2**20
+
+SYSTEM_TRUST_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 def parse_ca_file(text: str) -> Path | None:
     """The path of a PEM file with one CA certificate or more, None for an empty text.
 
     Raises:
-        ValueError: it cannot be used; the message never repeats the path.
+        ValueError: the file cannot be used; the message never repeats the path.
     """
     if not text:
         return None
@@ -30,6 +37,27 @@ def parse_ca_file(text: str) -> Path | None:
     except (ssl.SSLError, ValueError):
         raise ValueError("is no file of CA certificates in PEM (-----BEGIN CERTIFICATE-----)") from None
     return path
+
+
+def system_trust_errors(environ: Mapping[str, str]) -> list[str]:
+    """What is wrong with the variables that tell OpenSSL where the system's CAs are.
+
+    OpenSSL takes them as they are written, and does not report that a file is missing:
+    https://docs.openssl.org/master/man3/SSL_CTX_load_verify_locations/
+    """
+    problems = Problems()
+    of_file, of_folders = SYSTEM_TRUST_VARIABLES
+    file, folders = environ.get(of_file), environ.get(of_folders)
+    if file:
+        problems.attempt(lambda: read_file(Path(file), MAX_CA_BYTES), _origin(of_file, file))
+    if folders and not any(_is_folder(Path(folder)) for folder in folders.split(os.pathsep)):
+        problems.append(f"{_origin(of_folders, folders)}names no directory")
+    return [f"{problem}; unset it, or set api.ca-file" for problem in problems]
+
+
+def _origin(variable: str, written: str) -> str:
+    stray = stray_in_value(written)
+    return f"variable {variable}: " + (f"the value has {stray}; " if stray else "")
 
 
 def trusting(pem: bytes) -> ssl.SSLContext:
@@ -49,17 +77,20 @@ def trusting(pem: bytes) -> ssl.SSLContext:
 
 
 def read_file(path: Path, most: int) -> bytes:
-    """The content of a file of at most so many bytes; one that is not a regular file is not waited for.
+    """The content of a regular file of at most `most` bytes. A pipe is refused, not waited for.
 
     Raises:
-        ValueError: it cannot be read, or is no such file; the message never repeats the path.
+        ValueError: the file cannot be read; the message never repeats the path.
     """
     try:
-        # Opening a pipe that nobody writes to would wait for ever.
+        # Without O_NONBLOCK, opening a pipe that has no writer waits for ever.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ValueError("the file cannot be read: it is no regular file")
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISDIR(mode):
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if not stat.S_ISREG(mode):
+                raise ValueError("the file cannot be read: it is not a regular file")
             with open(descriptor, "rb", closefd=False) as file:
                 content = file.read(most + 1)
         finally:
@@ -73,16 +104,16 @@ def read_file(path: Path, most: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class SecretFile:
-    """A file that holds one secret; `variable` names it."""
+    """A file that holds one secret. `variable`: the variable that names the file."""
 
     variable: str
     path: Path
 
     def read(self) -> str:
-        """Its text, without the line break at its end.
+        """The secret, without white space and quotes around it.
 
         Raises:
-            ValueError: there is none, or it is none; the message names the variable and the file.
+            ValueError: the file is missing or holds no secret; the message names variable and file.
         """
         try:
             return _word(read_file(self.path, MAX_SECRET_BYTES))
@@ -90,7 +121,7 @@ class SecretFile:
             raise ValueError(f"variable {self.variable}{self._shown()}: {error}") from None
 
     def stamp(self) -> tuple[int, int, int, int] | None:
-        """What changes when the file does; None while it is not there."""
+        """A value that changes with the file; None while the file is missing."""
         try:
             status = self.path.stat()  # through links: Kubernetes swaps one to change a mounted secret
         except (OSError, ValueError):
@@ -98,18 +129,21 @@ class SecretFile:
         return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
     def _shown(self) -> str:
-        """The path, but where it may be the secret itself, written into the wrong variable."""
+        """The path, unless it may be the secret itself, written into the wrong variable."""
         folder = self.path.parent
         known = self.stamp() is not None or (len(folder.parts) > 1 and _is_folder(folder))
         return f", {self.path}" if known else ""
 
 
 def _word(content: bytes) -> str:
-    text = content.decode("ascii", "replace").strip()
+    try:
+        text = trimmed(content.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ValueError("the file is not UTF-8 text") from None
     if not text:
         raise ValueError("the file is empty")
-    if not (text.isascii() and text.isprintable() and " " not in text):
-        raise ValueError("the file has more than one word, control or non-ASCII characters")
+    if stray := stray_in_word(text):
+        raise ValueError(f"the file has {stray}; it must hold the secret alone")
     return text
 
 

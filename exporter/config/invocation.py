@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from exporter import __version__
 from exporter.config.config_file import read_config_file
 from exporter.config.credentials import WorkspaceAccess, workspace_access
 from exporter.config.errors import SettingsError
+from exporter.config.files import system_trust_errors
 from exporter.config.flags import Command, read_flags
-from exporter.config.layers import Layer, Text
-from exporter.config.model import CONFIG_FILE, Settings, all_settings
+from exporter.config.model import Settings, StateSettings
+from exporter.config.names import CONFIG_FILE, Setting, all_settings
+from exporter.config.place import Place
 from exporter.config.usage import PROGRAM, help_text
 from exporter.config.variables import read_variables
 
@@ -43,40 +44,47 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Invocation | Notic
     line = read_flags(argv)
     if line.notice is not None:
         return Notice(help_text() if line.notice == "help" else f"{PROGRAM} {__version__}")
-    layers = _written_layers(line.layer, read_variables(environ))
-    errors = [problem for layer in layers for problem in (*layer.errors, *layer.complaints())]
+    flags, variables = line.place, read_variables(environ)
+    by_flag, by_variable = flags.take(CONFIG_FILE), variables.take(CONFIG_FILE)
+    # The order in which one beats the next.
+    places = (flags, variables, read_config_file(by_flag or by_variable))
+    errors = [error for place in places for error in (*place.errors, *place.complaints())]
     workspaces: tuple[WorkspaceAccess, ...] = ()
     if not line.demo:
-        errors += _missing_state_path(layers)
+        errors += _missing_state_path(places)
         workspace, problems = workspace_access(environ)
         errors += problems
+        if not _is_written("api.ca-file", places):
+            errors += system_trust_errors(environ)
         workspaces = (workspace,) if workspace else ()
     if errors:
         raise SettingsError(errors)
-    settings = Settings.from_layers(*(layer.tree() for layer in layers), _demo_layer() if line.demo else {})
+    settings = Settings.from_sources((*places, _demo_defaults()) if line.demo else places)
     return Invocation(command=line.command, demo=line.demo, settings=settings, workspaces=workspaces)
 
 
-def _written_layers(flags: Layer, variables: Layer) -> tuple[Layer, Layer, Layer]:
-    """Flags, environment and file: the order in which one beats the next."""
-    by_flag, by_variable = flags.pop(CONFIG_FILE), variables.pop(CONFIG_FILE)
-    return flags, variables, read_config_file(by_flag or by_variable)
+def _setting(name: str) -> Setting:
+    return next(setting for setting in all_settings() if setting.name == name)
 
 
-def _missing_state_path(layers: Sequence[Layer]) -> list[str]:
+def _is_written(name: str, places: Sequence[Place]) -> bool:
+    return any(_setting(name) in place for place in places)
+
+
+def _missing_state_path(places: Sequence[Place]) -> list[str]:
     """Totals must not land in whatever folder the process was started in."""
-    state_path = next(setting for setting in all_settings() if setting.path == ("state", "path"))
-    default = Settings().state.path
-    if any(state_path.name in layer.texts for layer in layers) or (default and default.is_absolute()):
+    default = StateSettings().path
+    if _is_written("state.path", places) or (default and default.is_absolute()):
         return []
+    setting = _setting("state.path")
     complaint = "not set, and this user has no home folder for the default"
-    return [f"flag {state_path.flag}: {complaint}; set it or {state_path.variable}; empty is memory only"]
+    return [f"flag {setting.flag}: {complaint}; set it or {setting.variable}; empty is memory only"]
 
 
-def _demo_layer() -> dict[str, Any]:
+def _demo_defaults() -> Place:
     """The defaults that differ with `--demo`; anything written beats them."""
-    layer = Layer()
+    place = Place()
     for setting in all_settings():
         if setting.demo_default_text is not None:
-            layer.texts[setting.name] = Text(setting.name, setting.demo_default_text)
-    return layer.tree()
+            place.write(setting, setting.name, setting.demo_default_text)
+    return place

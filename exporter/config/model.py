@@ -1,17 +1,16 @@
-"""Every setting, once: type, unit, range, default and help.
+"""Every setting, once: type, unit, range, default and help. Durations are seconds.
 
-The dotted name is the attribute path (`settings.poll.sweep_interval` is `poll.sweep-interval`); the flag,
-the environment variable and the YAML key follow from it. Durations are seconds.
+The names in `names.py` follow from the attributes: `settings.poll.sweep_interval` is `poll.sweep-interval`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_state_path
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.fields import FieldInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic.config import JsonDict
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -20,10 +19,10 @@ from pydantic_settings import (
 )
 
 from exporter.config.addresses import ListenAddress, parse_listen_address, parse_telemetry_path
-from exporter.config.durations import format_duration, parse_duration
+from exporter.config.buckets import parse_buckets
+from exporter.config.durations import parse_duration
 from exporter.config.files import parse_ca_file
 
-ENVIRONMENT_PREFIX = "DATABRICKS_EXPORTER_"
 STATE_FILE = "databricks-jobs-exporter.db"
 FEWEST_SERIES = 1000
 SHORTEST_IDLE = 3600
@@ -31,23 +30,30 @@ SHORTEST_IDLE = 3600
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How values of a type are shown: `kind` stands for one in `--help`, `text` writes a default."""
+    """How values of a type are written.
+
+    `kind` stands for one in `--help`, `is_list`: YAML may hold a list of its parts, `empty_says_none`: an
+    empty variable is a value of its own, not a variable that was left out.
+    """
 
     kind: str
-    text: Callable[[Any], str] = str
+    is_list: bool = False
+    empty_says_none: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DefaultNote:
-    """A default that the field cannot say: not the same on every machine, or another one with `--demo`."""
+def _setting(default: str, text: str, *, demo: str | None = None, **limits: Any) -> Any:  # noqa: ANN401
+    """A field. Its defaults, also the one with `--demo`, are written as an operator would write them."""
+    notes: JsonDict | None = {"demo": demo} if demo else None
+    return Field(default, description=text, validate_default=True, json_schema_extra=notes, **limits)
 
-    text: str | None = None
-    demo: str | None = None
+
+def _unless_parsed(parse: Callable[[str], object]) -> Callable[[object], object]:
+    """Flags, variables and YAML give text; Python code gives values that need no parsing."""
+    return lambda value: parse(value) if isinstance(value, str) else value
 
 
 def _from_text(parse: Callable[[str], object]) -> BeforeValidator:
-    """Flags, variables and YAML give text; Python code gives values that need no parsing."""
-    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+    return BeforeValidator(_unless_parsed(parse))
 
 
 def _parse_file(text: str) -> Path | None:
@@ -61,26 +67,27 @@ def _parse_state_path(text: str) -> Path | None:
 
 
 def _default_state_path() -> Path:
-    """Absolute, but for a user without a home, as containers have them: `parse` refuses that one."""
+    """An absolute path, except for a user without a home folder: `parse` refuses the relative one."""
     try:
         return user_state_path() / STATE_FILE
     except RuntimeError:
         return Path(STATE_FILE)
 
 
-def _show_default_file(path: Path | None) -> str:
-    return "none" if path is None else str(path)
-
-
-Duration = Annotated[float, _from_text(parse_duration), Written("DURATION", format_duration)]
+Duration = Annotated[float, _from_text(parse_duration), Written("DURATION")]
 Count = Annotated[int, Written("COUNT")]
-Rate = Annotated[float, Written("NUMBER", "{:g}".format)]
-Switch = Annotated[bool, Written("true|false", lambda on: str(on).lower())]
+Rate = Annotated[float, Written("NUMBER")]
+Switch = Annotated[bool, Written("true|false")]
 Address = Annotated[ListenAddress, _from_text(parse_listen_address), Written("HOST:PORT")]
 UrlPath = Annotated[str, _from_text(parse_telemetry_path), Written("PATH")]
-OptionalFile = Annotated[Path | None, _from_text(_parse_file), Written("FILE", _show_default_file)]
-CaFile = Annotated[Path | None, _from_text(parse_ca_file), Written("FILE", _show_default_file)]
-StateFile = Annotated[Path | None, _from_text(_parse_state_path), Written("FILE", _show_default_file)]
+OptionalFile = Annotated[Path | None, _from_text(_parse_file), Written("FILE")]
+CaFile = Annotated[Path | None, _from_text(parse_ca_file), Written("FILE")]
+StateFile = Annotated[Path | None, _from_text(_parse_state_path), Written("FILE", empty_says_none=True)]
+Buckets = Annotated[
+    tuple[float, ...] | None,
+    PlainValidator(_unless_parsed(parse_buckets)),  # the library would make every bound a float
+    Written("LIST", is_list=True),
+]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["logfmt", "json"]
 
@@ -90,58 +97,52 @@ class Section(BaseModel):
 
 
 class WebConfigSettings(Section):
-    file: OptionalFile = Field(
-        default=None,
-        description="TLS and basic auth for the pages, in the Prometheus exporter-toolkit format",
+    file: OptionalFile = _setting(
+        "", "TLS and basic auth for the pages, in the Prometheus exporter-toolkit format"
     )
 
 
 class WebSettings(Section):
-    listen_address: Address = Field(
-        default=ListenAddress("", 9977),
-        description="where to listen; an empty host is every interface, port 0 picks a free one and logs it",
+    listen_address: Address = _setting(
+        ":9977",
+        "where to listen; an empty host is every interface, port 0 picks a free one and logs it",
     )
-    telemetry_path: UrlPath = Field(default="/metrics", description="where the metrics are served")
+    telemetry_path: UrlPath = _setting("/metrics", "where the metrics are served")
     config: WebConfigSettings = Field(default_factory=WebConfigSettings)
 
 
 class PollSettings(Section):
-    interval: Annotated[Duration, DefaultNote(demo="2s")] = Field(
-        default=30.0,
-        gt=0,
-        description="from the start of one poll to the start of the next",
+    interval: Duration = _setting(
+        "30s", "from the start of one poll to the start of the next", demo="2s", gt=0
     )
-    lookback: Annotated[Duration, DefaultNote(demo="6h")] = Field(
-        default=24 * 3600.0,
+    lookback: Duration = _setting(
+        "24h",
+        "how far back the very first poll of a fresh state reads; 0s counts only what finishes from now on",
+        demo="6h",
         ge=0,
-        description="how far back the very first poll of a fresh state reads; "
-        "0s counts only what finishes from now on",
     )
-    sweep_interval: Duration = Field(
-        default=3600.0,
+    sweep_interval: Duration = _setting(
+        "1h",
+        "how often finished runs are listed again to catch repairs and late listings; "
+        "the first time is one interval after the first poll",
         gt=0,
-        description="how often finished runs are listed again to catch repairs and late listings; "
-        "the first time one interval after the first poll",
     )
-    sweep_window: Duration = Field(
-        default=24 * 3600.0,
-        gt=0,
-        description="how far back, by start time, a sweep reads",
-    )
+    sweep_window: Duration = _setting("24h", "how far back, by start time, a sweep reads", gt=0)
 
 
 class ApiSettings(Section):
-    concurrency: Count = Field(default=16, ge=1, description="requests in flight per workspace")
-    rate: Annotated[Rate, DefaultNote(demo="1000")] = Field(
-        default=20.0,
+    concurrency: Count = _setting("16", "requests in flight per workspace", ge=1)
+    rate: Rate = _setting(
+        "20",
+        "requests per second per workspace (documented server limits: list 30/s, get 100/s)",
+        demo="1000",
         gt=0,
         allow_inf_nan=False,
-        description="requests per second per workspace (documented server limits: list 30/s, get 100/s)",
     )
-    timeout: Duration = Field(default=30.0, gt=0, description="how long one request may take")
-    ca_file: CaFile = Field(
-        default=None,
-        description="PEM file of the CAs to trust for the workspace and an https:// proxy, in place of the "
+    timeout: Duration = _setting("30s", "how long one request may take", gt=0)
+    ca_file: CaFile = _setting(
+        "",
+        "PEM file of the CAs to trust for the workspace and an https:// proxy, in place of the "
         "system's; certificates are always verified",
     )
 
@@ -149,14 +150,15 @@ class ApiSettings(Section):
 class StateSettings(Section):
     """Where the totals live. `path` None is memory only."""
 
-    path: Annotated[StateFile, DefaultNote(text=f"{STATE_FILE} in the user's state folder (XDG)")] = Field(
+    path: StateFile = Field(
         default_factory=_default_state_path,
         description="SQLite file that keeps the totals over restarts; empty is memory only",
+        json_schema_extra={"default": f"{STATE_FILE} in the user's state folder (XDG)"},
     )
 
     @property
     def path_is_default(self) -> bool:
-        """Whether nobody wrote a path: a demo then keeps out of the real state."""
+        """Whether no path was written: a demo then leaves the real state alone."""
         return "path" not in self.model_fields_set
 
 
@@ -173,32 +175,42 @@ def _check_idle(seconds: float) -> float:
 
 
 class LimitsSettings(Section):
-    series: Annotated[Count, AfterValidator(_check_series)] = Field(
-        default=1_000_000,
+    series: Annotated[Count, AfterValidator(_check_series)] = _setting(
+        "1000000",
+        "how many series of jobs to serve; jobs beyond the limit are counted together as job_id OTHER; "
+        "0 is no limit",
         ge=0,
-        description="how many series of jobs to serve; the jobs that there is no more room for are counted "
-        "together as job_id OTHER; 0 is no limit",
     )
-    idle: Annotated[Duration, AfterValidator(_check_idle)] = Field(
-        default=14 * 24 * 3600.0,
-        ge=0,
-        description="how long the series of a job stay without a run; 0s is for ever",
+    idle: Annotated[Duration, AfterValidator(_check_idle)] = _setting(
+        "14d", "how long the series of a job stay after its last run; 0s is for ever", ge=0
     )
 
 
 class CollectSettings(Section):
-    tasks: Switch = Field(default=True, description="serve the databricks_task_run_* families")
+    tasks: Switch = _setting("true", "serve the databricks_task_run_* families")
+
+
+class HistogramSettings(Section):
+    """`buckets`: upper bounds in seconds, whole ones as `int`; None is the built-in ones."""
+
+    buckets: Buckets = _setting(
+        "duration",
+        "upper bounds of all duration histograms, queue included: duration is the built-in ones, or "
+        "seconds in ascending order, for example 30,60,300,900,3600; take the limits that your alerts and "
+        "objectives name; every bound adds a series to each histogram of each job",
+    )
 
 
 class LogSettings(Section):
-    level: LogLevel = Field(default="info", description="the least severe lines to write")
-    format: LogFormat = Field(default="logfmt", description="how lines are written to standard error")
+    level: LogLevel = _setting("info", "the least severe lines to write")
+    format: LogFormat = _setting("logfmt", "how lines are written to standard error")
 
 
 class Settings(BaseSettings):
     """All settings. `Settings()` is every default and reads nothing but the user's state folder."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+    # Values are texts in our own syntax: the library's decoding is JSON.
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", enable_decoding=False)
 
     web: WebSettings = Field(default_factory=WebSettings)
     poll: PollSettings = Field(default_factory=PollSettings)
@@ -206,97 +218,30 @@ class Settings(BaseSettings):
     state: StateSettings = Field(default_factory=StateSettings)
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     collect: CollectSettings = Field(default_factory=CollectSettings)
+    histograms: HistogramSettings = Field(default_factory=HistogramSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
     @classmethod
-    def from_layers(cls, *layers: Mapping[str, Any]) -> Self:
-        """Settings from nested mappings of texts; the first layer that names a setting wins.
+    def from_sources(cls, sources: Iterable[PydanticBaseSettingsSource]) -> Self:
+        """The settings that sources give; the first source that has a setting wins.
 
         Raises:
             pydantic.ValidationError: a value does not fit; its text quotes the value, so do not show it.
         """
-        return cls.model_validate({_LAYERS: layers})
+        return cls.model_validate({_SOURCES: tuple(sources)})
 
     @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        *_of_the_process: PydanticBaseSettingsSource,
+        **_also: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what the caller passes.
-
-        The library's own readers of environment and arguments take them from the process, split names at
-        every underscore, and quote values in their errors; `flags.py` and `variables.py` replace them.
-        """
-        del env_settings, dotenv_settings, file_secret_settings
+        """Only what the caller passes: nothing is read from the process."""
         given = dict(init_settings())
-        layers: Sequence[dict[str, Any]] = given.pop(_LAYERS, ())
-        return tuple(InitSettingsSource(settings_cls, layer) for layer in (given, *layers))
+        sources: tuple[PydanticBaseSettingsSource, ...] = given.pop(_SOURCES, ())
+        return (InitSettingsSource(settings_cls, given), *sources)
 
 
-_LAYERS = "layers"
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting as people see it. `path`: attribute names from `Settings` down to the value."""
-
-    path: tuple[str, ...]
-    kind: str
-    default_text: str
-    help: str
-    demo_default_text: str | None = None
-    is_switch: bool = False
-
-    @property
-    def name(self) -> str:
-        return ".".join(self.path).replace("_", "-")
-
-    @property
-    def flag(self) -> str:
-        return f"--{self.name}"
-
-    @property
-    def variable(self) -> str:
-        return ENVIRONMENT_PREFIX + "_".join(self.path).upper()
-
-
-# Not in the model: a file cannot name the file it is read from.
-CONFIG_FILE = Setting(
-    path=("config", "file"),
-    kind="FILE",
-    default_text="none",
-    help="YAML file with any of the settings below",
-)
-
-
-def all_settings() -> tuple[Setting, ...]:
-    """Every setting of the model, in its order."""
-    return tuple(_settings_of(Settings, ()))
-
-
-def _settings_of(model: type[BaseModel], above: tuple[str, ...]) -> Iterator[Setting]:
-    for attribute, field in model.model_fields.items():
-        path = (*above, attribute)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _settings_of(field.annotation, path)
-        else:
-            yield _setting(path, field)
-
-
-def _setting(path: tuple[str, ...], field: FieldInfo) -> Setting:
-    note = next((extra for extra in field.metadata if isinstance(extra, DefaultNote)), DefaultNote())
-    written = next((extra for extra in field.metadata if isinstance(extra, Written)), None)
-    if written is None:
-        written = Written("|".join(get_args(field.annotation)))
-    return Setting(
-        path=path,
-        kind=written.kind,
-        default_text=note.text or written.text(field.default),
-        help=field.description or "",
-        demo_default_text=note.demo,
-        is_switch=field.annotation is bool,
-    )
+_SOURCES = "sources"

@@ -1,7 +1,11 @@
-"""Which proxy the way to the workspace leads through, by the environment.
+"""Which proxy, if any, the environment names for the connection to the workspace.
 
 `HTTPS_PROXY` and `NO_PROXY`, in small letters first, as curl and Go read them. `HTTP_PROXY` is for plain
-`http://`, which is spoken to loopback addresses only, and those are never reached through a proxy.
+`http://`, which is used for loopback addresses only, and those are never reached through a proxy.
+
+The standard library decides which host names `NO_PROXY` excepts. It does not read networks (`10.0.0.0/8`)
+and takes `3` for the end of the address `10.1.2.3`, so addresses are compared here. Its
+`getproxies_environment` reads only the environment of the process and does not say which variable counts.
 
 What must stay true: nothing else of the environment or the home folder is looked at (aiohttp's own reading
 would send what `~/.netrc` says); and no error repeats a proxy's address, which may hold a password.
@@ -11,19 +15,27 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed lacks it
 
 from pydantic import SecretStr
+
+from exporter.config.addresses import in_url, is_address, is_loopback, split_url
+from exporter.config.characters import stray_in_word, trimmed
 
 HTTPS_PROXY = "HTTPS_PROXY"
 NO_PROXY = "NO_PROXY"
 
 PROXY_VARIABLES = {
-    HTTPS_PROXY: "a proxy on the way to the workspace: http://[user:password@]host:port, or https://",
-    NO_PROXY: "hosts, domains, addresses and networks to be reached without it, with commas",
+    HTTPS_PROXY: "the proxy to the workspace: http://[user:password@]host:port, or https://",
+    NO_PROXY: "hosts, domains, addresses and networks to reach without it, with commas between them",
 }
 
+# A shorter text cannot be kept out of logs and pages: it is part of too many words.
+SHORTEST_SECRET = 8
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_COMPLAINT = "is no proxy; write for example http://proxy.example.com:3128"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +50,19 @@ class Proxy:
         """The password, or a user without one, and what HTTP Basic makes of it."""
         if self.authorization is None or self.password is None:
             return ()
-        return (
-            self.password.get_secret_value(),
-            self.authorization.get_secret_value().removeprefix("Basic "),
-        )
+        password = self.password.get_secret_value()
+        basic = self.authorization.get_secret_value().removeprefix("Basic ")
+        return (password, basic) if len(password) >= SHORTEST_SECRET else (basic,)
 
 
 def proxy_for(host: str, port: int, environ: Mapping[str, str]) -> Proxy | None:
-    """The proxy for `https://host:port`, None where the way is direct.
+    """The proxy for `https://host:port`, None for a direct connection.
 
     Raises:
-        ValueError: what is written is no proxy; the message names the variable, never the value.
+        ValueError: the value is no proxy; the message names the variable, never the value.
     """
     variable, written = _first(HTTPS_PROXY, environ)
-    if not written or is_loopback(host) or _excepted(host, port, _first(NO_PROXY, environ)[1]):
+    if not written or is_loopback(host) or _is_excepted(host, port, _first(NO_PROXY, environ)[1]):
         return None
     try:
         return _parse(written)
@@ -59,28 +70,23 @@ def proxy_for(host: str, port: int, environ: Mapping[str, str]) -> Proxy | None:
         raise ValueError(f"variable {variable}: {error}") from None
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine: only then plain http:// is spoken."""
-    return host == "localhost" or (_is_address(host) and ip_address(host).is_loopback)
-
-
 def _first(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """The variable that counts, and what is written there."""
+    """The variable that counts, and its value."""
     for variable in (name.lower(), name):
-        if written := environ.get(variable, "").strip():
+        if written := trimmed(environ.get(variable, "")):
             return variable, written
     return name, ""
 
 
 def _parse(written: str) -> Proxy:
-    complaint = "is no proxy; write for example http://proxy.example.com:3128"
-    url = _split(written if "://" in written else f"http://{written}", complaint)
+    if stray := stray_in_word(written):
+        raise ValueError(f"{_COMPLAINT}; the value has {stray}")
+    url = split_url(written, "http", _COMPLAINT)
     if url.scheme not in _DEFAULT_PORTS:
         raise ValueError("only http:// and https:// proxies are understood")
-    if not url.hostname or url.path not in {"", "/"} or url.query or url.fragment or not _plain(written):
-        raise ValueError(complaint)
-    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-    address = f"{url.scheme}://{host}:{url.port or _DEFAULT_PORTS[url.scheme]}"
+    if not url.hostname or url.path not in {"", "/"} or url.query or url.fragment:
+        raise ValueError(_COMPLAINT)
+    address = f"{url.scheme}://{in_url(url.hostname)}:{url.port or _DEFAULT_PORTS[url.scheme]}"
     if url.username is None and url.password is None:
         return Proxy(address)
     user, password = unquote(url.username or ""), unquote(url.password or "")
@@ -88,48 +94,22 @@ def _parse(written: str) -> Proxy:
     return Proxy(address, SecretStr(f"Basic {basic}"), SecretStr(password or user))
 
 
-def _split(written: str, complaint: str) -> SplitResult:
-    try:
-        url = urlsplit(written)
-        _ = url.port
-    except ValueError:  # its own message quotes what was written
-        raise ValueError(complaint) from None
-    return url
-
-
-def _plain(written: str) -> bool:
-    return written.isascii() and written.isprintable() and " " not in written
-
-
-def _excepted(host: str, port: int, written: str) -> bool:
-    return any(_excepts(entry.strip().lower(), host, port) for entry in written.split(","))
-
-
-def _excepts(entry: str, host: str, port: int) -> bool:
-    """`*`, `example.com` with all below it, `.example.com`, an address, a network; `:port` narrows it."""
-    if entry == "*":
+def _is_excepted(host: str, port: int, written: str) -> bool:
+    entries = [entry.strip().removeprefix("*.") for entry in written.split(",")]
+    if "*" in entries:
         return True
+    if is_address(host):
+        return any(_covers(entry, host, port) for entry in entries)
+    names = ",".join(entry for entry in entries if entry.strip("."))
+    return bool(proxy_bypass_environment(f"{host}:{port}", {"no": names}))
+
+
+def _covers(entry: str, host: str, port: int) -> bool:
+    """Whether an entry is the address, or a network that holds it; `:port` narrows an entry."""
     name, colon, only = entry.rpartition(":")
-    if colon and only.isdecimal() and (":" not in name or name.endswith("]")):
-        if int(only) != port:
-            return False
+    if colon and only == str(port) and (":" not in name or name.endswith("]")):
         entry = name
-    entry = entry.removeprefix("*").strip("[]")
-    if _is_address(host):
-        return _in_network(host, entry)
-    return bool(entry.strip(".")) and f".{host}".endswith(f".{entry.lstrip('.')}")
-
-
-def _in_network(host: str, entry: str) -> bool:
     try:
-        return ip_address(host) in ip_network(entry, strict=False)
+        return ip_address(host) in ip_network(entry.strip("[]"), strict=False)
     except ValueError:
         return False
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

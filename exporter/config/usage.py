@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from exporter.config.credentials import CREDENTIAL_VARIABLES
 from exporter.config.flags import CHECK, DEMO, HELP, VERSION
-from exporter.config.model import CONFIG_FILE, Setting, all_settings
+from exporter.config.names import CONFIG_FILE, Setting, all_settings
 from exporter.config.proxies import PROXY_VARIABLES
 
 PROGRAM = "databricks-jobs-exporter"
@@ -66,13 +66,14 @@ def _block(title: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _naming(example: Setting) -> Iterator[str]:
-    section, _, key = example.name.partition(".")
+    only_empty = ", ".join(setting.variable for setting in all_settings() if setting.written.empty_says_none)
     yield from (
         "",
         "Flags are written --name=VALUE or --name VALUE. Every setting is also, here for",
         f"{example.name}:",
         f"  an environment variable   {example.variable}={example.default_text}",
-        f'  a YAML key                {section}: {{{key}: "{example.default_text}"}}',
+        f"  a YAML key                {example.yaml}",
         "Flag beats environment beats file beats default. Durations need a unit: 500ms, 30s, 5m, 24h, 14d,",
-        "1h30m. An unknown flag, variable or key is an error.",
+        "1h30m. White space and one pair of quotes around a value are dropped. An empty variable counts as",
+        f"not set, except {only_empty}. An unknown flag, variable or key is an error.",
     )

@@ -91,7 +91,7 @@ def with_credentials(environ: dict[str, str], mounted: str) -> dict[str, str]:
         if name.endswith("_FILE") and path:
             assert path.startswith(f"{mount['mountPath']}/")
             changed[name] = f"{mounted}/{Path(path).name}"
-            Path(changed[name]).write_text("made-up\n", encoding="utf-8")
+            Path(changed[name]).write_text("made-up-token\n", encoding="utf-8")
     return changed
 
 

@@ -22,7 +22,7 @@ from tests.deploy.tools import (
 )
 
 FILES = ["compose.yaml", "compose.workspace.yaml"]
-CREDENTIALS = {"DATABRICKS_HOST": "adb-123.4.azuredatabricks.net", "DATABRICKS_TOKEN": "made-up"}
+CREDENTIALS = {"DATABRICKS_HOST": "adb-123.4.azuredatabricks.net", "DATABRICKS_TOKEN": "made-up-token"}
 
 
 # --- what is written
@@ -210,7 +210,7 @@ def test_the_example_of_credentials_names_every_variable_once_and_git_ignores_th
 def test_the_exporter_accepts_the_variables_of_the_example_with_one_kind_of_login_left_empty() -> None:
     lines = (DEPLOY / "workspace.env.example").read_text().splitlines()
     example = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    invocation = parse([], image_environment() | example | {"DATABRICKS_TOKEN": "made-up"})
+    invocation = parse([], image_environment() | example | {"DATABRICKS_TOKEN": "made-up-token"})
     assert isinstance(invocation, Invocation)
     assert [access.name for access in invocation.workspaces] == [example["DATABRICKS_HOST"]]
 

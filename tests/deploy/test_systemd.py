@@ -16,7 +16,7 @@ from tests.e2e.process import PATIENCE_SECONDS
 from tests.programs import DEPLOY_TOOLS, program
 
 UNIT = DEPLOY / "systemd" / "databricks-jobs-exporter.service"
-CREDENTIALS = {"DATABRICKS_HOST": "adb-123.4.azuredatabricks.net", "DATABRICKS_TOKEN": "made-up"}
+CREDENTIALS = {"DATABRICKS_HOST": "adb-123.4.azuredatabricks.net", "DATABRICKS_TOKEN": "made-up-token"}
 # On systemd's own scale, from 0 to 10. What is left is the network, which an exporter is for.
 MOST_EXPOSED = 1.5
 # prctl(2): from now on no memory is both writable and executable. From Linux 6.3 on.
@@ -115,7 +115,7 @@ def test_the_exporter_accepts_the_credentials_that_systemd_hands_over(login: str
     for line in lines:
         name, _, value = line.partition("=")
         if name == "LoadCredential" and value:
-            (tmp_path / value.partition(":")[0]).write_text("made-up\n")
+            (tmp_path / value.partition(":")[0]).write_text("made-up-token\n")
         elif name == "Environment":
             variable, _, word = value.partition("=")
             environ[variable] = word.replace("%d", str(tmp_path)).replace("%S", "/var/lib")
@@ -123,7 +123,7 @@ def test_the_exporter_accepts_the_credentials_that_systemd_hands_over(login: str
     assert isinstance(invocation, Invocation)
     [access] = invocation.workspaces
     assert isinstance(access.login, PersonalToken if login == "token" else ClientCredentials)
-    assert "made-up" in access.secrets()
+    assert "made-up-token" in access.secrets()
 
 
 def test_the_example_of_credentials_can_be_filled_in_for_systemd_and_compose_alike() -> None:

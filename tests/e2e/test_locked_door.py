@@ -160,7 +160,7 @@ async def test_a_client_auth_type_that_cannot_be_had_is_refused_at_the_start(
         f"--web.config.file={locked.web_config}",
         env={
             "DATABRICKS_HOST": server.url,
-            "DATABRICKS_TOKEN": "unused",
+            "DATABRICKS_TOKEN": "never-used",
         },
     )
     assert await exporter.exit_code() == 2

@@ -59,7 +59,7 @@ async def test_prometheus_keeps_the_exemplars_of_both_families(
 async def test_prometheus_reads_a_large_body_whole(tmp_path: Path) -> None:
     """Of a packed body in many parts Prometheus takes in every series that the exporter says it serves."""
     exposition, own_metrics = large(), OwnMetrics()
-    settings = Settings.from_layers({"web": {"listen_address": "127.0.0.1:0"}})
+    settings = Settings.model_validate({"web": {"listen_address": "127.0.0.1:0"}})
     async with (
         WebServer(settings, None, exposition, own_metrics, []).listening() as address,
         prometheus(tmp_path, {"scrape_configs": [scrape_of(address)]}) as asked,

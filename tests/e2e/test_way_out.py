@@ -1,4 +1,4 @@
-"""The way out of a real process: TLS by a CA of one's own, a proxy with a password, credentials in files."""
+"""Connections of a real process: TLS with the company's CA, a proxy with a password, credentials in files."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.e2e.process import BRISK, POLLS, Launcher, total
 from tests.e2e.test_secrets import errors, everything_shown
 from tests.proxy import ConnectProxy, proxying
 
-# No name server knows it: only the proxy finds the way.
+# No name server knows it: only the proxy can connect to it.
 HOST = "workspace.invalid"
 CA = make_ca("the company's CA")
 OLD, NEW = "dapi5ecretBefore", "dapi5ecretAfter"
@@ -99,7 +99,7 @@ async def test_check_goes_the_same_way(
 async def test_files_that_are_not_there_stop_it_at_once(
     env: dict[str, str], launch: Launcher, tmp_path: Path
 ) -> None:
-    """Both are told, with exit code 2."""
+    """Both are reported, with exit code 2."""
     (tmp_path / "token").unlink()
     (tmp_path / "ca.pem").write_text("")
     exporter = launch.spawn(env=env)

@@ -95,7 +95,7 @@ async def test_a_server_that_speaks_no_tls_costs_no_run_and_is_told(stage: Stage
 
 async def test_a_host_without_an_address_is_told(launch: Launcher) -> None:
     """The exporter lives, says that the name can't be looked up, and is not ready."""
-    env = {"DATABRICKS_HOST": "https://nowhere.invalid", "DATABRICKS_TOKEN": "dapi"}
+    env = {"DATABRICKS_HOST": "https://nowhere.invalid", "DATABRICKS_TOKEN": "dapi-made-up"}
     exporter = await launch.spawn(*BRISK, env=env).listening()
     samples = await exporter.until(lambda seen: total(seen, POLLS, result="error") >= 2, "failed polls")
     assert total(samples, "databricks_up") == 0

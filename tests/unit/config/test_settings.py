@@ -7,8 +7,6 @@ from typing import NoReturn
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
 from exporter import __version__
 from exporter.config import (
@@ -22,7 +20,6 @@ from exporter.config import (
     SettingsError,
     WorkspaceAccess,
     all_settings,
-    format_duration,
     model,
     parse,
     parse_duration,
@@ -41,6 +38,7 @@ SAMPLES = {
     "DURATION": ("11h", "12h", "13h"),
     "COUNT": ("1100", "1200", "1300"),
     "NUMBER": ("1.5", "2.5", "3.5"),
+    "LIST": ("1,60", "0.5,60,300", "300"),
     "true|false": ("false", "true", "false"),
     "debug|info|warning|error": ("debug", "warning", "error"),
     "logfmt|json": ("json", "logfmt", "json"),
@@ -96,7 +94,7 @@ def test_no_argument_serves_the_workspace_of_the_environment() -> None:
     "argv", [["check", "--api.rate=3"], ["--api.rate=3", "check"], ["--api.rate", "3", "check"]]
 )
 def test_check_may_stand_before_or_after_flags(argv: list[str]) -> None:
-    """The command is found wherever it stands, and is not taken for a flag's value."""
+    """The command is found at any place, and is not taken for a flag's value."""
     assert invoke(argv).command == "check"
     assert invoke(argv).settings.api.rate == 3.0
 
@@ -136,7 +134,7 @@ def test_version_is_a_notice() -> None:
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help_wins_over_errors(flag: str) -> None:
-    """Whoever asks for help gets it, whatever else is wrong."""
+    """A request for help wins over every error."""
     assert isinstance(parse(["--nonsense", "--api.rate=0", flag], {}), Notice)
 
 
@@ -192,7 +190,7 @@ def test_empty_files_and_sections_say_nothing(text: str, tmp_path: Path) -> None
 
 
 def test_one_file_sets_several_sections(tmp_path: Path) -> None:
-    """Keys are nested, with dashes; values stand there as they are for flags."""
+    """Keys are nested, with dashes; values are written as for flags."""
     web = "web:\n  listen-address: :8000\n  config: {file: tls.yml}\n"
     text = f"{web}poll: {{sweep-interval: 1h30m}}\ncollect: {{tasks: no}}"
     settings = invoke([config(tmp_path, text)]).settings
@@ -298,19 +296,6 @@ def test_other_durations_are_refused(text: str) -> None:
         parse_duration(text)
 
 
-@given(st.integers(min_value=0, max_value=3650 * 86_400_000))
-def test_every_duration_is_read_back_as_it_was_written(milliseconds: int) -> None:
-    """Writing and reading is the identity on whole milliseconds."""
-    seconds = milliseconds / 1000
-    assert parse_duration(format_duration(seconds)) == seconds
-
-
-@pytest.mark.parametrize("text", ["0s", "500ms", "30s", "5m", "1h30m", "24h", "14d"])
-def test_durations_are_written_as_operators_do(text: str) -> None:
-    """A day is 24h, two are 2d; parts that are zero are left out."""
-    assert format_duration(parse_duration(text)) == text
-
-
 @pytest.mark.parametrize(
     ("text", "host", "port"),
     [
@@ -403,7 +388,6 @@ def test_a_bad_argument_is_one_error_without_its_value(argv: list[str], expected
 
 BAD_VARIABLES: list[tuple[dict[str, str], str]] = [
     ({"DATABRICKS_EXPORTER_API_RATE": SECRET}, "variable DATABRICKS_EXPORTER_API_RATE: must be a number"),
-    ({"DATABRICKS_EXPORTER_API_RATE": ""}, "variable DATABRICKS_EXPORTER_API_RATE: must be a number"),
     (
         {"DATABRICKS_EXPORTER_POLL_INTERVALL": SECRET},
         "variable DATABRICKS_EXPORTER_POLL_INTERVALL: no such setting; did you mean DATABRICKS_EXPORTER_POLL",
@@ -419,7 +403,7 @@ BAD_VARIABLES: list[tuple[dict[str, str], str]] = [
     ),
     (
         {"DATABRICKS_EXPORTER_CONFIG_FILE": "a\0b"},
-        "variable DATABRICKS_EXPORTER_CONFIG_FILE: names no file of UTF-8 text",
+        r"variable DATABRICKS_EXPORTER_CONFIG_FILE: the value has a zero byte (\x00); remove it",
     ),
     ({"DATABRICKS_HOST": ""}, "variable DATABRICKS_HOST: not set"),
     (
@@ -437,14 +421,22 @@ BAD_VARIABLES: list[tuple[dict[str, str], str]] = [
     ({"DATABRICKS_HOST": "https://x_y"}, "variable DATABRICKS_HOST: is no host name"),
     ({"DATABRICKS_HOST": f"https://x:{SECRET}"}, "variable DATABRICKS_HOST: is no address"),
     ({"DATABRICKS_HOST": f"https://[{SECRET}"}, "variable DATABRICKS_HOST: is no address"),
-    ({"DATABRICKS_HOST": "a\nb"}, "variable DATABRICKS_HOST: has blanks, control or non-ASCII"),
+    ({"DATABRICKS_HOST": "a\nb"}, r"variable DATABRICKS_HOST: the value has a line break (\n); remove it"),
     ({"DATABRICKS_TOKEN": ""}, "variable DATABRICKS_TOKEN: no login is set"),
     ({"DATABRICKS_TOKEN": " \n"}, "variable DATABRICKS_TOKEN: no login is set"),
     (
         {"DATABRICKS_TOKEN": f"{SECRET}\n{SECRET}"},
-        "variable DATABRICKS_TOKEN: has blanks, control or non-ASCII",
+        r"variable DATABRICKS_TOKEN: the value has a line break (\n); remove it",
     ),
-    ({"DATABRICKS_TOKEN": f"{SECRET}ü"}, "variable DATABRICKS_TOKEN: has blanks, control or non-ASCII"),
+    (
+        {"DATABRICKS_TOKEN": f"{SECRET}ü"},
+        "variable DATABRICKS_TOKEN: the value has a latin small letter u with diaeresis (ü); remove it",
+    ),
+    ({"DATABRICKS_TOKEN": "seven77"}, "variable DATABRICKS_TOKEN: too short to be a secret: fewer than 8"),
+    (
+        {"DATABRICKS_TOKEN": "", "DATABRICKS_CLIENT_ID": "app", "DATABRICKS_CLIENT_SECRET": "s"},
+        "variable DATABRICKS_CLIENT_SECRET: too short to be a secret: fewer than 8 characters",
+    ),
     (
         {"DATABRICKS_CLIENT_ID": "app", "DATABRICKS_CLIENT_SECRET": SECRET},
         "variable DATABRICKS_TOKEN: two kinds of login are set",
@@ -507,7 +499,7 @@ BAD_FILES: list[tuple[str, str]] = [
     (f"x: '{SECRET}", "configuration file, line"),
     (f"x: {SECRET}\x07", "configuration file: not valid YAML"),
     ("--- {}\n--- {}", "configuration file, line 2, column 1: not valid YAML"),
-    ("[" * 5000, "configuration file: not valid YAML"),
+    ("[" * 1000, "configuration file: not valid YAML"),
 ]
 
 
@@ -586,16 +578,16 @@ def test_a_personal_token_is_stripped() -> None:
 
 def test_a_client_id_and_secret_are_a_login() -> None:
     """OAuth machine-to-machine takes both variables; what Basic makes of them is secret too."""
-    environ = {"DATABRICKS_TOKEN": "", "DATABRICKS_CLIENT_ID": "app", "DATABRICKS_CLIENT_SECRET": "s/s"}
+    environ = {"DATABRICKS_TOKEN": "", "DATABRICKS_CLIENT_ID": "app", "DATABRICKS_CLIENT_SECRET": "sec/ret/s"}
     (workspace,) = invoke([], environ).workspaces
     assert isinstance(workspace.login, ClientCredentials)
     assert workspace.login.client_id == "app"
-    # base64 of app:s%2Fs and of app:s/s
-    assert workspace.secrets() == ("s/s", "YXBwOnMlMkZz", "YXBwOnMvcw==")
+    # base64 of app:sec%2Fret%2Fs and of app:sec/ret/s
+    assert workspace.secrets() == ("sec/ret/s", "YXBwOnNlYyUyRnJldCUyRnM=", "YXBwOnNlYy9yZXQvcw==")
 
 
 def test_credentials_do_not_show_in_a_repr() -> None:
-    """An invocation in a traceback or a log gives nothing away."""
+    """An invocation in a traceback or a log shows no secret."""
     invocation = invoke()
     assert isinstance(invocation.workspaces[0], WorkspaceAccess)
     assert SECRET not in repr(invocation)
@@ -660,6 +652,7 @@ def test_the_documented_defaults() -> None:
         "limits.series": "1000000",
         "limits.idle": "14d",
         "collect.tasks": "true",
+        "histograms.buckets": "duration",
         "log.level": "info",
         "log.format": "logfmt",
     }

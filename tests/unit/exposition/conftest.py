@@ -18,6 +18,6 @@ def exposition() -> Exposition:
 
 @pytest.fixture
 async def url(exposition: Exposition) -> AsyncIterator[str]:
-    settings = Settings.from_layers({"web": {"listen_address": "127.0.0.1:0"}})
+    settings = Settings.model_validate({"web": {"listen_address": "127.0.0.1:0"}})
     async with WebServer(settings, None, exposition, OwnMetrics(), []).listening() as address:
         yield f"http://{address}/metrics"

@@ -24,7 +24,7 @@ async def test_a_slow_client_gets_the_snapshot_it_began_with(coding: str) -> Non
     """Fifty updates go on while a client reads bit by bit: it gets one whole body, from before them."""
     exposition = large()
     before = plain(exposition, Format.TEXT)
-    settings = Settings.from_layers({"web": {"listen_address": "127.0.0.1:0"}})
+    settings = Settings.model_validate({"web": {"listen_address": "127.0.0.1:0"}})
     async with WebServer(settings, None, exposition, OwnMetrics(), []).listening() as address:
         host, port = address.rsplit(":", 1)
         # A small window, so that the server cannot get rid of it all at once.
@@ -88,7 +88,7 @@ async def test_a_client_that_reads_no_more_does_not_hold_up_the_end(
     exposition: Exposition, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The server stops while clients sit on half a body; they are cut off, and no error is logged."""
-    settings = Settings.from_layers({"web": {"listen_address": "127.0.0.1:0"}})
+    settings = Settings.model_validate({"web": {"listen_address": "127.0.0.1:0"}})
     async with WebServer(settings, None, exposition, OwnMetrics(), []).listening() as address:
         host, port = address.rsplit(":", 1)
         clients = [await asyncio.open_connection(host, int(port), limit=4096) for _ in range(3)]

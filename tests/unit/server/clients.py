@@ -100,7 +100,7 @@ async def door(limits: Limits | None = None, web_config: WebConfigFile | None = 
     """A server without workspaces, on loopback."""
     own_metrics = OwnMetrics()
     exposition = Exposition(own_metrics, Layout())
-    settings = Settings.from_layers({"web": {"listen_address": "127.0.0.1:0"}})
+    settings = Settings.model_validate({"web": {"listen_address": "127.0.0.1:0"}})
     async with WebServer(settings, web_config, exposition, own_metrics, [], limits).listening() as address:
         host, _, port = address.rpartition(":")
         yield Door(host, int(port), exposition)

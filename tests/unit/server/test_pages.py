@@ -77,7 +77,7 @@ async def serving(
 ) -> AsyncIterator[Site]:
     own_metrics = OwnMetrics()
     exposition = Exposition(own_metrics, Layout())
-    settings = Settings.from_layers(
+    settings = Settings.model_validate(
         {
             "web": {"listen_address": "127.0.0.1:0", "telemetry_path": telemetry_path},
             "poll": {"interval": "10s"},
