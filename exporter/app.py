@@ -50,7 +50,7 @@ async def serve(invocation: Invocation, redactor: Redactor, stop: asyncio.Event)
         if invocation.demo and settings.state.path_is_default:
             folder = stack.enter_context(TemporaryDirectory(prefix="databricks-jobs-exporter-"))
             path = Path(folder) / "demo.db"
-        layout = Layout()
+        layout = Layout.with_buckets(settings.histograms.buckets)
         store = await asyncio.to_thread(StateStore, path, layout)
         stack.callback(store.close)
         _log_remapped(store.remapped)

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -26,6 +27,9 @@ SWITCH_SECONDS = 0.0005
 
 # Allocations between two searches for reference cycles. Runs and pages have none.
 GC_THRESHOLD = 50_000
+
+# A stop takes at most 5 seconds, also while a thread waits for the system.
+STOP_SECONDS = 4.5
 
 _log = structlog.stdlib.get_logger("exporter")
 
@@ -73,10 +77,23 @@ async def _command(invocation: Invocation, redactor: logs.Redactor) -> int:
 
         return 0 if await check(invocation, say, redactor.add) else 1
     stop = asyncio.Event()
+
+    def begin_to_stop() -> None:
+        stop.set()
+        watchdog = threading.Timer(STOP_SECONDS, _leave)
+        watchdog.daemon = True
+        watchdog.start()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, begin_to_stop)
     await serve(invocation, redactor, stop)
     return 0
+
+
+def _leave() -> None:
+    """End the process though a thread hangs, in a name look-up or on a disk: what is committed is safe."""
+    _log.warning("a thread did not end in time; the process ends without it")
+    os._exit(0)
 
 
 def _print_notice(text: str) -> int:

@@ -176,7 +176,7 @@ def _check_idle(seconds: float) -> float:
 
 class LimitsSettings(Section):
     series: Annotated[Count, AfterValidator(_check_series)] = _setting(
-        "1000000",
+        "2500000",
         "how many series of jobs to serve; jobs beyond the limit are counted together as job_id OTHER; "
         "0 is no limit",
         ge=0,

@@ -11,7 +11,8 @@ import yaml
 import exporter
 from exporter.config import all_settings
 from exporter.config.credentials import CREDENTIAL_VARIABLES
-from exporter.families import FAMILIES, RESULTS, Family
+from exporter.families import FAMILIES, Family
+from exporter.runs.outcomes import RESULTS
 from tests.docs_tables import BLOCKS, SHARED_LABELS, block, with_blocks
 
 ROOT = Path(__file__).parents[2]
