@@ -14,7 +14,8 @@ from exporter.families import REPAIRS, RUNS, TASK_RUNS, Family
 from exporter.runs.layout import SEEDED
 from exporter.runs.series_keys import SeriesKey
 from exporter.runs.totals import Totals
-from exporter.simulator.faults import Fault, error
+from exporter.simulator.damage import Damage
+from exporter.simulator.faults import Fault, error, html, plain
 from exporter.simulator.runs import Run
 from tests.integration.polling.world import World
 
@@ -32,6 +33,16 @@ TARGETS = st.sampled_from([None, "STANDARD", "PERFORMANCE_OPTIMIZED"])
 STATES = st.sampled_from(["QUEUED", "PENDING", "RUNNING", "BLOCKED", "WAITING", "TERMINATING"])
 NAMES = ("nightly", "hourly", "daily", "weekly", "monthly")
 JOBS = st.sampled_from(NAMES)
+# What one run's `runs/get` may answer for ever.
+ANSWERS = {
+    "refused": error(403, "PERMISSION_DENIED", "no view"),
+    "unauthenticated": error(401, "UNAUTHENTICATED", "Token is expired."),
+    "missing": error(404, "RESOURCE_DOES_NOT_EXIST", "Run does not exist."),
+    "broken": error(500, "INTERNAL_ERROR", "oops"),
+    "a page": html(403, "of a gateway"),
+    "no run": plain(200, "OK"),
+}
+DATES: tuple[Damage, ...] = ("date a year ahead", "date a year back")
 
 
 @dataclass
@@ -63,6 +74,9 @@ class Histories(RuleBasedStateMachine):
         self.world = self.make_world(Path(self.folder.name))
         self.jobs = {name: self.world.workspace.add_job(name) for name in NAMES}
         self.lives: list[Life] = []
+        # The runs that can't be read now, and those that were once said not to exist.
+        self.troubled: dict[int, Fault] = {}
+        self.doubted: set[int] = set()
         self.seen: Counter[tuple[str, str, str]] = Counter()
 
     def make_world(self, folder: Path) -> World:
@@ -196,13 +210,51 @@ class Histories(RuleBasedStateMachine):
             Fault(error(403, "PERMISSION_DENIED", "not now"), endpoint=endpoint, skip=skip, times=1)
         )
         failed = self.world.poll()
-        self.world.server.faults.clear()
+        self.the_faults_of_runs_end()
         if failed is None:
             self._note_counted(surely=False)
         else:
             # The lookback of a first poll, and what follows an absence, is committed slice by slice.
             for life in self.lives:
                 life.maybe_counted |= not life.active
+
+    @rule(data=st.data(), answer=st.sampled_from(sorted(ANSWERS)))
+    def a_run_can_not_be_read(self, data: st.DataObject, answer: str) -> None:
+        """From now on, until the faults of runs end; a 404 comes twice at most, as one that passes."""
+        life = self.pick(data, [life for life in self.lives if not life.deleted])
+        if life is None or life.run.run_id in self.troubled:
+            return
+        run_id = life.run.run_id
+        fault = Fault(
+            ANSWERS[answer],
+            endpoint="runs/get",
+            when=lambda query: query.get("run_id") == str(run_id),
+            times=2 if answer == "missing" else None,
+        )
+        if answer == "missing" and run_id in self.doubted:
+            return
+        self.doubted |= {run_id} if answer == "missing" else set()
+        self.troubled[run_id] = self.world.server.faults.add(fault)
+
+    @rule()
+    def the_faults_of_runs_end(self) -> None:
+        self.world.server.faults.clear()
+        self.troubled.clear()
+
+    @rule(damage=st.sampled_from(DATES), endpoint=st.sampled_from(["runs/list", "runs/get"]))
+    def a_poll_meets_a_wrong_clock(self, damage: Damage, endpoint: str) -> None:
+        """One answer from another year: the poll is as good as any."""
+        fault = self.world.server.faults.add(Fault(damage=damage, endpoint=endpoint, times=1))
+        assert self.world.poll() is None
+        self.world.server.faults.remove(fault)
+        self._note_counted(surely=False)
+
+    @rule()
+    def a_poll_and_a_sweep_race(self) -> None:
+        """They and the pending runs are read side by side."""
+        assert self.world.everything_at_once() is None
+        self.world.read_pending()
+        self._note_counted(surely=False)
 
     @rule()
     def the_exporter_is_restarted(self) -> None:
@@ -214,6 +266,8 @@ class Histories(RuleBasedStateMachine):
             if life.active or life.deleted:
                 continue
             life.maybe_counted = True
+            if life.run.run_id in self.troubled:
+                continue
             if surely and not life.hidden and not life.surely_counted:
                 life.surely_counted, life.counted_result = True, life.result
 
@@ -243,6 +297,7 @@ class Histories(RuleBasedStateMachine):
 
     def compare(self) -> None:
         """The recount: every run, its repairs and its task attempts."""
+        self.the_faults_of_runs_end()
         for life in self.lives:
             self.world.workspace.show(life.run.run_id)
             if life.active and life.run.repairs:

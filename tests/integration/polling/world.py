@@ -121,18 +121,30 @@ class World:
 
         self.run(read())
 
+    def everything_at_once(self) -> str | None:
+        """A poll, a sweep and a look at every pending run side by side; why the poll failed."""
+
+        async def all_of_it() -> None:
+            stop = asyncio.Event()
+            reading = asyncio.create_task(self.pending.run(stop))
+            await asyncio.gather(self._one_poll(), self.sweeper.sweep())
+            stop.set()
+            await reading
+
+        self.run(all_of_it())
+        return self.own_metrics.last_error
+
     def poll_lists(self) -> str | None:
         """One poll, and no pending run is read; why it failed, None where it did not."""
-        stop = asyncio.Event()
-
-        async def one() -> None:
-            polling = asyncio.create_task(self.poller.run(stop))
-            await asyncio.sleep(0)
-            stop.set()
-            await polling
-
-        self.run(one())
+        self.run(self._one_poll())
         return self.own_metrics.last_error
+
+    async def _one_poll(self) -> None:
+        stop = asyncio.Event()
+        polling = asyncio.create_task(self.poller.run(stop))
+        await asyncio.sleep(0)
+        stop.set()
+        await polling
 
     def sweep(self) -> None:
         """One sweep, and one look at every pending run."""

@@ -98,7 +98,7 @@ class Books:
         if now_ms:
             self.now = Instant(now_ms, now_ms)
         return self.take(
-            Observation(finished=finished, **observation),
+            Observation(finished=finished, is_whole_poll=bool(now_ms), **observation),
             msgspec.structs.replace(before, last_good_poll_ms=now_ms) if before and now_ms else None,
         )
 

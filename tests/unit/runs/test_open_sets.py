@@ -161,6 +161,8 @@ def test_run_type_never_meets_the_series_of_a_job(run_type: str) -> None:
     assert books.tracker.jobs[str(job_id)].name == "nightly"
     is_job_run = run_type in {"", "JOB_RUN"}
     others = {label: job.name for label, job in books.tracker.jobs.items() if label != str(job_id)}
+    label = "55" if is_job_run else "UNKNOWN" if job_id != 9 else run_type
+    assert list(others) == [label], "a word is served as it is, unless it reads as a job's id"
     assert list(others.values()) == (["own"] if is_job_run else [None])
     exposition = Exposition(OwnMetrics(), LAYOUT)
     exposition.update(

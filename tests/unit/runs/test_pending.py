@@ -271,6 +271,12 @@ def test_clock_that_jumps_ahead_loses_nothing() -> None:
         books.now = Instant(ours + 400 * 24 * 60 * MINUTE_MS, ours)
         books.answer(missing={1})
     assert books.lost == set()
+    books = vanished()
+    for number in range(DOUBTS):
+        books.answer(missing={1}, at_ms=START_MS + number)
+    books.now = Instant(START_MS + 400 * 24 * 60 * MINUTE_MS, START_MS + DOUBTS)
+    books.answer(missing={1})
+    assert books.lost == set()
     books.now = Instant(START_MS, START_MS + PENDING_KEPT_MS + 1)
     books.take(Observation())
     assert books.lost == set()
@@ -301,6 +307,9 @@ def test_answer_in_the_last_moment_settles() -> None:
     books.answer(run(), at_ms=START_MS + PENDING_KEPT_MS + 1)
     assert books.results(RUNS) == {"SUCCESS": 1}
     assert books.lost == set()
+    books = vanished()
+    books.answer(active(), at_ms=START_MS + PENDING_KEPT_MS + 1)
+    assert (set(books.tracker.active), books.lost) == ({1}, set())
 
 
 def test_settled_run_is_never_lost() -> None:
@@ -396,6 +405,15 @@ def test_run_that_was_settled_while_a_poll_read_stays_inactive() -> None:
     assert states(books) == {}
     books.observe(active=[active()], now_ms=START_MS + 2)
     assert set(books.tracker.active) == {1}, "the next poll says that it is being repaired"
+
+
+def test_run_that_was_settled_while_a_poll_read_is_not_pending() -> None:
+    """It was followed when the poll began, and needs no further answer."""
+    books = Books()
+    books.observe(active=[active()])
+    books.observe(run())
+    books.observe(followed={1}, settled_meanwhile={1})
+    assert not books.tracker.pending
 
 
 @pytest.mark.parametrize("order", [1, -1])
