@@ -58,10 +58,10 @@ class Redactor:
         if not secret or secret in self._fixed:
             return
         with self._lock:
-            known = secret in self._rotating
-            self._rotating[secret] = self._rotating.pop(secret, None) or _forms(secret)
-            if known:
+            if secret in self._rotating:
+                self._rotating.move_to_end(secret)
                 return
+            self._rotating[secret] = _forms(secret)
             if len(self._rotating) > self._kept:
                 self._rotating.popitem(last=False)
             self._search = _Search([*self._fixed.values(), *self._rotating.values()])
