@@ -16,7 +16,7 @@ MAX_CA_BYTES = 4 * 2**20
 
 
 def parse_ca_file(text: str) -> Path | None:
-    """The path of a PEM file with one CA certificate or more, None for an empty text.
+    """The path of a PEM file with one certificate or more, None for an empty text.
 
     Raises:
         ValueError: it cannot be used; the message never repeats the path.
@@ -33,15 +33,17 @@ def parse_ca_file(text: str) -> Path | None:
 
 
 def trusting(pem: bytes) -> ssl.SSLContext:
-    """A context that trusts these CA certificates and no others.
+    """A context that trusts these certificates and no others: roots, issuing CAs, or the server's own.
 
     Raises:
-        ssl.SSLError, ValueError: there is none in the text, or a broken one.
+        ssl.SSLError, ValueError: the text has no certificate, or a broken one.
     """
     text = pem.decode("ascii", "ignore")
     if "-----BEGIN" not in text:  # for an empty one the library would take the system's
         raise ValueError("no certificate")
     context = ssl.create_default_context(cadata=text)
+    # Python does so from 3.13 on: every certificate of the file is trusted, whoever has signed it.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     # From Python 3.13 on. The CAs that companies make for themselves often lack an extension that RFC 5280
     # demands; chain, names and times are verified all the same, as by curl and by Go.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT

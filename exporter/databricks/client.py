@@ -15,7 +15,6 @@ import structlog
 from isal import isal_zlib
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from exporter import __version__
 from exporter.config import ApiSettings, Proxy, WorkspaceAccess
 from exporter.databricks import responses
 from exporter.databricks.api_version import OLDER, ApiVersion
@@ -24,7 +23,7 @@ from exporter.databricks.errors import AccessRefused, NotUnderstood, TryAgain, U
 from exporter.databricks.limits import RequestContext, RequestLimits
 from exporter.databricks.models import Run, Task
 from exporter.databricks.responses import DecodeError, JobPage, RunPage, Token
-from exporter.databricks.transport import tls_context, transport_error
+from exporter.databricks.transport import open_session, transport_error
 from exporter.own_metrics import WorkspaceMetrics
 
 RUNS_LIST = "runs/list"
@@ -91,14 +90,11 @@ class WorkspaceClient:
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
-        self._session = aiohttp.ClientSession(
-            base_url=self._base_url,
-            connector=aiohttp.TCPConnector(limit=self._concurrency, ssl=tls_context(self._ca_file)),
-            timeout=aiohttp.ClientTimeout(total=self.timeout),
-            headers={"Accept": "application/json", "User-Agent": f"databricks-jobs-exporter/{__version__}"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # The proxy is in `access`; with True, the library would also send what ~/.netrc says.
-            trust_env=False,
+        self._session = open_session(
+            self._base_url,
+            ca_file=self._ca_file,
+            timeout_seconds=self.timeout,
+            concurrency=self._concurrency,
         )
         return self
 
