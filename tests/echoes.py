@@ -19,7 +19,7 @@ def answers(secret: str) -> Iterator[bytes]:
     yield from _in_headers(secret)
     yield from _in_bodies(secret)
     yield from _in_chunks(secret)
-    # Wherever a text is cut: after so many characters of ours, part of the secret is left.
+    # Wherever a text is cut, one of these has part of the secret at the end.
     for length in range(150, 206, 5):
         padding = "a" * (length % 7) + " b" * (length // 2)
         yield http_answer(_error(f"{padding} {secret}"), status="500 Oops")
@@ -109,7 +109,7 @@ def _in_chunks(secret: str) -> Iterator[bytes]:
 
 
 def shown_parts(text: str, *secrets: str) -> set[str]:
-    """The parts of secrets that somebody could read in a text, also behind escapes and line breaks."""
+    """The parts of secrets that can be read in a text, also behind escapes and line breaks."""
     plain = text.lower()
     readings = {
         plain,

@@ -18,7 +18,7 @@ async def raw_server(answer: Callable[[str], bytes], tls: ssl.SSLContext | None 
             writer.write(answer(head.decode("latin-1")))
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
-            pass  # whoever tests it sees its own side of this
+            pass  # the test sees its own side of this
         finally:
             writer.close()
 

@@ -42,7 +42,7 @@ def trusting(pem: bytes) -> ssl.SSLContext:
     if "-----BEGIN" not in text:  # for an empty one the library would take the system's
         raise ValueError("no certificate")
     context = ssl.create_default_context(cadata=text)
-    # Python does so from 3.13 on: every certificate of the file is trusted, whoever has signed it.
+    # Python does so from 3.13 on: each certificate of the file is trusted, also where its issuer is not.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     # From Python 3.13 on. The CAs that companies make for themselves often lack an extension that RFC 5280
     # demands; chain, names and times are verified all the same, as by curl and by Go.

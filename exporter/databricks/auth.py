@@ -107,7 +107,7 @@ class ClientCredentialsLogin:
         try:
             async with asyncio.timeout_at(until), self._one_fetch:
                 if self._last_failure is not None and self._failed_fetches > failed_before:
-                    # A copy: whoever gets it may add to its text.
+                    # A copy: the client adds to the text of an error.
                     raise copy.copy(self._last_failure)
                 if needed():
                     await self._fetch_token()

@@ -28,7 +28,7 @@ class AccessRefused(WorkspaceError):
 
 
 class RunGone(WorkspaceError):
-    """Nobody must act: `runs/get` says that the run does not exist (any more)."""
+    """No action is needed: the API says that the run does not exist, or no longer."""
 
 
 class NotUnderstood(WorkspaceError):

@@ -17,7 +17,7 @@ from exporter.databricks.models import Run, mended
 # are not UTF-8, values nested too deep.
 NOT_STRICT = (msgspec.MsgspecError, UnicodeError, RecursionError)
 # A page has at most 26 runs of 100 tasks. To go through millions of strange items one by one takes minutes,
-# and to hold them takes gigabytes: what has so many commas or items is not a page.
+# and to hold them takes gigabytes: a body with more commas or items is not a page.
 _MOST_COMMAS = 2_000_000
 _MOST_RUNS = 1000
 

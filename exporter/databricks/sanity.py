@@ -3,6 +3,8 @@
 A time in microseconds, or a duration of a thousand years, would stay in a gauge or in a sum for ever.
 """
 
+from collections.abc import Iterable
+
 from exporter.databricks.models import HistoryItem, Run, Task
 
 _DAY_MS = 24 * 3600 * 1000
@@ -25,36 +27,36 @@ def without_impossible_times(run: Run, latest_ms: float) -> list[str]:
     """
     last_ms = latest_ms + LATEST_AHEAD_MS
     left_out: dict[str, None] = {}
-    if not _has_good_times(run, last_ms):
+    if not (_are_good([run], last_ms) and _lasts(run.run_duration) and _lasts(run.queue_duration)):
         _clear_times(run, "", last_ms, left_out)
-    if not (_has_good_phases(run) and _lasts(run.run_duration) and _lasts(run.queue_duration)):
         _clear_durations(run, "", (*_PHASES, "run_duration", "queue_duration"), left_out)
-    for task in run.tasks or ():
-        if not (_has_good_times(task, last_ms) and _has_good_phases(task)):
+    if run.tasks and not _are_good(run.tasks, last_ms):
+        for task in run.tasks:
             _clear_times(task, "tasks.", last_ms, left_out)
             _clear_durations(task, "tasks.", _PHASES, left_out)
     for item in run.repair_history or ():
-        if not _has_good_times(item, last_ms):
-            _clear_times(item, "repair_history.", last_ms, left_out)
+        _clear_times(item, "repair_history.", last_ms, left_out)
     return list(left_out)
 
 
-def _has_good_times(item: Run | Task | HistoryItem, last_ms: float) -> bool:
-    start, end = item.start_time, item.end_time
-    return (not start or EARLIEST_MS <= start <= last_ms) and (not end or EARLIEST_MS <= end <= last_ms)
-
-
-def _has_good_phases(item: Run | Task) -> bool:
-    setup, execution, cleanup = item.setup_duration, item.execution_duration, item.cleanup_duration
-    return (
-        (not setup or 0 <= setup <= LONGEST_MS)
-        and (not execution or 0 <= execution <= LONGEST_MS)
-        and (not cleanup or 0 <= cleanup <= LONGEST_MS)
-    )
+def _are_good(items: Iterable[Run | Task], last_ms: float) -> bool:
+    """Whether all times and phases are possible. Written out: it runs for each task of each listed run."""
+    earliest, longest = EARLIEST_MS, LONGEST_MS
+    for item in items:
+        if (
+            earliest <= (item.start_time or earliest) <= last_ms
+            and earliest <= (item.end_time or earliest) <= last_ms
+            and 0 <= (item.setup_duration or 0) <= longest
+            and 0 <= (item.execution_duration or 0) <= longest
+            and 0 <= (item.cleanup_duration or 0) <= longest
+        ):
+            continue
+        return False
+    return True
 
 
 def _lasts(duration: float | None) -> bool:
-    return not duration or 0 <= duration <= LONGEST_MS
+    return 0 <= (duration or 0) <= LONGEST_MS
 
 
 def _clear_times(

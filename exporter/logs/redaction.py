@@ -14,7 +14,7 @@ import string
 import threading
 from base64 import b64encode
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
@@ -99,7 +99,7 @@ def _forms(secret: str) -> _Forms:
         frozenset(
             [
                 *(_without_escapes(form).text for form in (secret, *encoded)),
-                # Whoever escaped each character of it wrote also what looks like an escape in the secret.
+                # Where every character was escaped, what looks like an escape in the secret is read as it is.
                 _folded(secret.replace("\\", "")),
             ]
         ),
@@ -161,12 +161,14 @@ class _Reading(NamedTuple):
     """A text without its escapes, and where each character begins and ends in the text as it is written."""
 
     text: str
-    starts: list[int]
-    ends: list[int]
+    starts: Sequence[int]
+    ends: Sequence[int]
 
 
 def _without_escapes(text: str) -> _Reading:
     """Escapes read as the characters that they stand for; blanks, line breaks and backslashes left out."""
+    if not _ESCAPE.search(text):
+        return _Reading(_folded(text), range(len(text)), range(1, len(text) + 1))
     pieces: list[str] = []
     starts: list[int] = []
     ends: list[int] = []

@@ -120,7 +120,7 @@ async def test_a_failed_fetch_fails_for_all_who_waited_for_it() -> None:
 
 @pytest.mark.parametrize("renewed", [False, True])
 async def test_a_token_endpoint_that_hangs_is_named_before_the_deadline(*, renewed: bool) -> None:
-    """Whoever gives up at the deadline still gets to know what it waited for; then the next one asks anew."""
+    """The error comes before the deadline and says what the request waited for; the next one asks anew."""
     hangs = False
 
     async def fetch(_: str) -> Token:

@@ -433,7 +433,7 @@ def test_one_odd_run_takes_nothing_from_the_others() -> None:
     assert (read.decode_errors, read.next_page_token) == ([], "more")
 
 
-def test_decode_errors_without_an_id_are_told_apart_by_what_they_say() -> None:
+def test_decode_errors_without_an_id_differ_where_their_texts_do() -> None:
     """The key is the run id where there is one, else a digest: the same for the same text only."""
     read = decode_run_page(page(item(status="x"), b'{"a":1}', b'{"a":2}', b'{"a":1}'))
     keys = [decode_error.key for decode_error in read.decode_errors]

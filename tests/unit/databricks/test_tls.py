@@ -101,7 +101,7 @@ SELF_SIGNED = make_self_signed()
 async def test_a_ca_file_may_hold_what_stands_below_the_root(
     identity: Identity, trusted: Identity, tmp_path: Path
 ) -> None:
-    """Every certificate of the file is trusted, whoever has signed it, on every version of Python."""
+    """Each certificate of the file is trusted, also without its issuer, on every version of Python."""
     async with (
         secured(identity, tmp_path) as server,
         connected(server.url, ca_file=ca_file(tmp_path, trusted)) as connection,
@@ -132,8 +132,8 @@ async def test_the_servers_own_certificate_must_be_for_its_name(tmp_path: Path) 
                 await connection.run_ids()
 
 
-async def test_a_certificate_that_no_ca_of_the_file_signed_is_told_as_such(tmp_path: Path) -> None:
-    """Who has set api.ca-file is not advised to set it."""
+async def test_a_certificate_that_the_file_does_not_trust_names_the_file(tmp_path: Path) -> None:
+    """The advice is not to set what is set."""
     trusted = ca_file(tmp_path, CA)
     async with secured(make_leaf(make_ca("unknown")), tmp_path) as server:
         session = open_session(server.url, ca_file=trusted, timeout_seconds=5, concurrency=1)
@@ -187,7 +187,7 @@ def no_default_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssl.SSLContext.set_default_verify_paths", without_file)
 
 
-async def test_a_server_without_tls_is_told_plainly(tmp_path: Path) -> None:
+async def test_a_server_without_tls_is_named(tmp_path: Path) -> None:
     """Where no TLS is spoken the error says where, and holds no address of an object."""
     async with (
         SimulatorServer() as server,

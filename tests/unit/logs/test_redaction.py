@@ -1,4 +1,4 @@
-"""No secret and no part of one gets through, whoever cut, folded or encoded the text."""
+"""No secret and no part of one gets through, also where the text was cut, folded or encoded."""
 
 import base64
 import html
@@ -98,7 +98,7 @@ def test_no_cut_of_a_text_shows_a_part(secret: str, way: str) -> None:
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
 @pytest.mark.parametrize("secret", SECRETS[:2], ids=["token", "awkward"])
 def test_base64_shows_no_part(secret: str, encode: Callable[[bytes], bytes], before: str) -> None:
-    """A secret that was encoded with any user before it, whole or cut, is none that can be decoded."""
+    """An encoded secret, with any user before it, whole or cut, can't be decoded from what is left."""
     written = encode(f"{before}{secret}".encode()).decode()
     for cut in (written, written[:-9], written[9:]):
         shown = REDACTOR.text(f"Basic {cut} is refused").removeprefix("Basic ").removesuffix(" is refused")

@@ -56,7 +56,7 @@ def test_warnings_have_the_same_format(stderr: Stderr) -> None:
     assert SECRET not in str(event(stderr))
 
 
-def test_a_closed_standard_error_stops_nobody() -> None:
+def test_a_closed_standard_error_does_not_stop_the_process() -> None:
     """When the reader of standard error is gone, the process goes on and ends with 0."""
     script = (
         "import structlog; from exporter.logs import setup as logs\n"
