@@ -62,8 +62,8 @@ def _missing_trust(context: ssl.SSLContext) -> str | None:
     if context.cert_store_stats()["x509"]:
         return None
     if path := os.environ.get("SSL_CERT_FILE"):
-        exists = Path(path).exists()
-        return f"SSL_CERT_FILE names {path}, which {'has no certificate' if exists else 'does not exist'}"
+        problem = "has no readable certificate" if Path(path).exists() else "does not exist"
+        return f"SSL_CERT_FILE names {path}, which {problem}"
     folders = os.environ.get("SSL_CERT_DIR") or ssl.get_default_verify_paths().openssl_capath
     if any(map(_has_files, folders.split(os.pathsep))):
         return None

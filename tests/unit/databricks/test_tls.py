@@ -150,7 +150,7 @@ async def test_a_certificate_that_the_file_does_not_trust_names_the_file(tmp_pat
     [
         ("missing.pem", "missing", "SSL_CERT_FILE names .*missing.pem, which does not exist"),
         ("missing.pem", "full", "SSL_CERT_FILE names .*missing.pem, which does not exist"),
-        ("empty.pem", "missing", "SSL_CERT_FILE names .*empty.pem, which has no certificate"),
+        ("empty.pem", "missing", "SSL_CERT_FILE names .*empty.pem, which has no readable certificate"),
         ("", "missing", "there are no CA certificates in .*missing; install the system's"),
         ("", "empty", "there are no CA certificates in .*empty; install the system's"),
     ],
