@@ -65,6 +65,11 @@ class Family:
         return self.name.removesuffix("_total") if self.kind == "counter" else self.name
 
     @property
+    def word_labels(self) -> tuple[str, ...]:
+        """The labels of a counter whose values are open words of the API."""
+        return self.labels[len(RUN_LABELS) :] if self.words is not None else ()
+
+    @property
     def scale(self) -> int:
         """How many of the unit observed make one of the unit served."""
         return 1000 if self.name.endswith("_seconds") else 1

@@ -64,6 +64,14 @@ def make_leaf(
     return Identity(builder.sign(ca.key, hashes.SHA256()), key)
 
 
+def make_self_signed(name: str = "localhost") -> Identity:
+    """A server's certificate that nobody else has signed, as `openssl req -x509` makes one for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = _builder(name, name, key).add_extension(names, critical=False)
+    return Identity(builder.sign(key, hashes.SHA256()), key)
+
+
 def _name_of(identity: Identity) -> str:
     return str(identity.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
 

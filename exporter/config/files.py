@@ -23,7 +23,7 @@ SYSTEM_TRUST_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 def parse_ca_file(text: str) -> Path | None:
-    """The path of a PEM file with one CA certificate or more, None for an empty text.
+    """The path of a PEM file with one certificate or more, None for an empty text.
 
     Raises:
         ValueError: the file cannot be used; the message never repeats the path.
@@ -61,15 +61,17 @@ def _origin(variable: str, written: str) -> str:
 
 
 def trusting(pem: bytes) -> ssl.SSLContext:
-    """A context that trusts these CA certificates and no others.
+    """A context that trusts these certificates and no others: roots, issuing CAs, or the server's own.
 
     Raises:
-        ssl.SSLError, ValueError: there is none in the text, or a broken one.
+        ssl.SSLError, ValueError: the text has no certificate, or a broken one.
     """
     text = pem.decode("ascii", "ignore")
     if "-----BEGIN" not in text:  # for an empty one the library would take the system's
         raise ValueError("no certificate")
     context = ssl.create_default_context(cadata=text)
+    # Python does so from 3.13 on: each certificate of the file is trusted, also where its issuer is not.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     # From Python 3.13 on. The CAs that companies make for themselves often lack an extension that RFC 5280
     # demands; chain, names and times are verified all the same, as by curl and by Go.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT

@@ -15,24 +15,23 @@ import aiohttp
 import structlog
 from isal import isal_zlib
 
-from exporter import __version__
 from exporter.config import ApiSettings, Proxy, WorkspaceAccess
 from exporter.databricks import responses
 from exporter.databricks.api_version import OLDER, ApiVersion
-from exporter.databricks.auth import TOKEN_FORM, login_for
+from exporter.databricks.auth import TOKEN_ENDPOINT, TOKEN_FORM, login_for
+from exporter.databricks.bodies import MAX_BODY_BYTES
 from exporter.databricks.clock import Instant, ServerClock
 from exporter.databricks.context import Priority, RequestContext
 from exporter.databricks.errors import AccessRefused, NotUnderstood, TryAgain, UnknownPath
 from exporter.databricks.limits import RequestLimits
 from exporter.databricks.models import Run, Task
 from exporter.databricks.responses import DecodeError, JobPage, RunPage, Token
-from exporter.databricks.transport import tls_context, transport_error
+from exporter.databricks.transport import open_session, transport_error
 from exporter.own_metrics import WorkspaceMetrics
 
 RUNS_LIST = "runs/list"
 RUNS_GET = "runs/get"
 JOBS_LIST = "jobs/list"
-TOKEN_ENDPOINT = "oidc/v1/token"  # noqa: S105  a path
 _PATHS = {
     RUNS_LIST: "/api/{version}/jobs/runs/list",
     RUNS_GET: "/api/{version}/jobs/runs/get",
@@ -42,8 +41,6 @@ _PATHS = {
 
 RUNS_PER_PAGE = 25  # the documented maximum of runs/list
 JOBS_PER_PAGE = 100  # and of jobs/list
-# Far above the largest page (25 runs of 100 tasks); a larger body is no answer of the Jobs API.
-MAX_BODY_BYTES = 64 * 2**20
 # Of all that are being read at a time: bounds memory however many answers are far too large at once.
 MAX_BODIES_BYTES = 2 * MAX_BODY_BYTES
 
@@ -102,14 +99,11 @@ class WorkspaceClient:
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
-        self._session = aiohttp.ClientSession(
-            base_url=self._base_url,
-            connector=aiohttp.TCPConnector(limit=self._concurrency, ssl=tls_context(self._ca_file)),
-            timeout=aiohttp.ClientTimeout(total=self.timeout),
-            headers={"Accept": "application/json", "User-Agent": f"databricks-jobs-exporter/{__version__}"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # The proxy is in `access`; with True, the library would also send what ~/.netrc says.
-            trust_env=False,
+        self._session = open_session(
+            self._base_url,
+            ca_file=self._ca_file,
+            timeout_seconds=self.timeout,
+            concurrency=self._concurrency,
         )
         return self
 
@@ -238,8 +232,6 @@ class WorkspaceClient:
         try:
             answer = await self._authorized(endpoint, path, query, context)
             responses.check(answer.status, answer.headers, answer.body, time.time())
-            if version == OLDER and endpoint != RUNS_GET:
-                responses.check_older_page(answer.body)
             decoded = decode(answer.body)
         except UnknownPath as fault:
             if not self._version.unknown(version):
@@ -260,10 +252,10 @@ class WorkspaceClient:
     async def _authorized(
         self, endpoint: str, path: str, query: Mapping[str, str], context: RequestContext
     ) -> Answer:
-        authorization = await self._login.authorization()
+        authorization = await self._login.authorization(context.deadline)
         answer = await self._exchange(endpoint, path, context, authorization, query=query)
-        if answer.status in {401, 403} and await self._login.renew(authorization):
-            authorization = await self._login.authorization()
+        if answer.status in {401, 403} and await self._login.renew(authorization, context.deadline):
+            authorization = await self._login.authorization(context.deadline)
             answer = await self._exchange(endpoint, path, context, authorization, query=query)
         return answer
 
@@ -317,12 +309,18 @@ class WorkspaceClient:
                 code = "timeout"
                 raise TryAgain(f"no answer within {seconds:g} s") from None
             except (aiohttp.ClientError, OSError) as error:
-                raise transport_error(error, self._proxy.url if self._proxy else None) from None
+                raise transport_error(
+                    error, self._proxy.url if self._proxy else None, self._ca_file
+                ) from None
             finally:
                 self._own_metrics.request_ended(endpoint, code, loop.time() - began)
         self.last_answer = loop.time()
         if (date := responses.server_time(response.headers)) is not None:
             self._clock.note(date, self.last_answer)
+        # A server that repeats our credential in a good answer would have it served as a label.
+        credential = authorization.rpartition(" ")[2].encode()
+        if credential in body:
+            body = body.replace(credential, b"[redacted]")
         return Answer(response.status, response.headers, body)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:

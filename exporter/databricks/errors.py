@@ -17,18 +17,11 @@ class TryAgain(WorkspaceError):
 
 
 class AccessRefused(WorkspaceError):
-    """The operator must act: credentials, permissions, host.
-
-    `perhaps_of_this_run`: the API itself answers 403, so what was asked for may be all that is refused.
-    """
-
-    def __init__(self, message: str, *, perhaps_of_this_run: bool = False) -> None:
-        super().__init__(message)
-        self.perhaps_of_this_run = perhaps_of_this_run
+    """The operator must act: credentials, permissions, host."""
 
 
 class RunGone(WorkspaceError):
-    """Nobody must act: `runs/get` says that the run does not exist (any more)."""
+    """No action is needed: the API says that the run does not exist, or no longer."""
 
 
 class NotUnderstood(WorkspaceError):

@@ -1,8 +1,8 @@
 """What we read of the Jobs API's answers: only the fields we use, the API's words unchanged.
 
 Times and durations are milliseconds as the API gives them; 0, null and absent all mean "not set", and so
-does an empty word. `mended` is for the answers that are not of these types: what is strange where any word
-may come is taken out, what then still does not fit is a run that is not understood; see `responses.py`.
+does an empty word. `mended` is for answers that are not of these types: it takes out what is strange where
+any word may come. What then still does not fit is a run that is not understood; see `responses.py`.
 Source: Databricks REST API, Jobs 2.2, `runs/list`, `runs/get` and `jobs/list`.
 """
 
@@ -40,7 +40,7 @@ class Status(msgspec.Struct, gc=False):
 
 
 class OldState(msgspec.Struct, gc=False):
-    """`state`: the deprecated way, still the only one that tells a timeout."""
+    """`state`: the deprecated way, and still the only one that says a timeout."""
 
     life_cycle_state: str | None = None
     result_state: str | None = None

@@ -213,6 +213,10 @@ class ChangeBuilder:
         pending = self._tracker.pending.get(run_id)
         if pending is None:
             return
+        if pending.active is not None:
+            key = self._jobs.series_key(pending.active)
+            if key in self._tracker.totals:
+                self._jobs.of(*key)  # it leaves the active gauges, and was a sign of life until now
         doubts, doubted_ms = pending.doubts + 1, pending.doubted_ms or self._now.latest_ms
         if doubts >= DOUBTS and self._now.earliest_ms - doubted_ms >= DOUBTED_MS:
             self._give_up(run_id)
@@ -222,9 +226,6 @@ class ChangeBuilder:
             )
 
     def _give_up(self, run_id: int) -> None:
-        place = self._tracker.pending[run_id].active
-        if place is not None and self._jobs.series_key(place) in self._tracker.totals:
-            self._jobs.of(*self._jobs.series_key(place))  # it was a sign of life all the same
         self._end_pending(run_id)
         if self._record(run_id) is None:
             self._lost.add(run_id)

@@ -45,17 +45,24 @@ class CounterSlots(NamedTuple):
 
 
 class StoredFamily(msgspec.Struct, frozen=True):
-    """How a state file says where a family stands: `bounds` of a histogram, `results` of a counter."""
+    """How a state file says where a family stands.
+
+    `bounds`: of a histogram. `results`: of a counter. `words`: the labels of a counter of open words, whose
+    counts stand beside the row.
+    """
 
     name: str
     first: int
     bounds: tuple[float, ...] | None = None
     results: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
     @property
     def length(self) -> int:
-        """How many slots it has: a histogram also has +Inf and the sum."""
-        return len(self.results) or 1 if self.bounds is None else len(self.bounds) + 2
+        """How many slots it has: a histogram also has +Inf and the sum, open words have none."""
+        if self.bounds is not None:
+            return len(self.bounds) + 2
+        return 0 if self.words else len(self.results) or 1
 
 
 class StoredLayout(msgspec.Struct, frozen=True):
@@ -111,18 +118,25 @@ class Layout:
             StoredFamily(name, slots.first, None, slots.family.results)
             for name, slots in self.counters.items()
         )
-        return StoredLayout(self.length, (*histograms, *counters))
+        words = (
+            StoredFamily(family.name, 0, words=family.word_labels)
+            for family in self.families
+            if family.word_labels
+        )
+        return StoredLayout(self.length, (*histograms, *counters, *words))
 
 
 class Remap(NamedTuple):
     """How rows of a stored layout become rows of another.
 
-    `moves`: first slot before, first slot now, number of slots. `afresh`: the families that begin at 0, new
-    ones and histograms with other buckets. `dropped`: those that are no longer counted.
+    `moves`: first slot before, first slot now, number of slots. `words`: the counters of open words that go on.
+    `afresh`: the families that begin at 0, new ones and histograms with other buckets. `dropped`: those that
+    are no longer counted.
     """
 
     length: int
     moves: tuple[tuple[int, int, int], ...]
+    words: frozenset[str]
     afresh: tuple[str, ...]
     dropped: tuple[str, ...]
 
@@ -138,11 +152,14 @@ def remap(stored: StoredLayout, layout: StoredLayout) -> Remap:
     """What of the rows of a stored layout still means the same in another layout, by names and bounds."""
     before = {family.name: family for family in stored.families}
     moves = [(SEEDED, SEEDED, 1)]
+    words = set()
     afresh = []
     for family in layout.families:
         earlier = before.pop(family.name, None)
-        if earlier is None or earlier.bounds != family.bounds:
+        if earlier is None or (earlier.bounds, earlier.words) != (family.bounds, family.words):
             afresh.append(family.name)
+        elif family.words:
+            words.add(family.name)
         elif family.bounds is not None or not (family.results or earlier.results):
             moves.append((earlier.first, family.first, family.length))
         elif not family.results or not earlier.results:
@@ -153,4 +170,4 @@ def remap(stored: StoredLayout, layout: StoredLayout) -> Remap:
                 for slot, result in enumerate(family.results)
                 if result in earlier.results
             ]
-    return Remap(layout.length, tuple(moves), tuple(afresh), tuple(before))
+    return Remap(layout.length, tuple(moves), frozenset(words), tuple(afresh), tuple(before))

@@ -3,10 +3,11 @@
 A workspace that sends ever new words can't grow the exposition; every run is counted all the same.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from exporter.families import TERMINATIONS, Family
-from exporter.runs.records import Job
+from exporter.families import RUN_FAMILIES, Family
+from exporter.runs.records import ActiveRun, Job
 from exporter.runs.series_keys import NO_TARGET, OTHER, SeriesKey, is_job_id
 from exporter.runs.totals import Totals
 
@@ -14,8 +15,8 @@ TARGETS, STATES, REASONS, RUN_TYPES = "effective_performance_target", "state", "
 
 # How many words each set may have in a workspace, by the label that they become.
 LIMITS = {TARGETS: 50, "code": 200, "type": 20, STATES: 20, REASONS: 50, RUN_TYPES: 20}
-# Labels of counters with open words, by the family's name.
-_WORD_LABELS = {TERMINATIONS.name: TERMINATIONS.labels[-2:]}
+_USUAL_LIMIT = 50
+_WORD_LABELS = {family.name: family.word_labels for family in RUN_FAMILIES if family.word_labels}
 # These say that there is no word: they take no place.
 _NO_WORDS = frozenset({NO_TARGET, OTHER, "UNKNOWN"})
 
@@ -23,9 +24,18 @@ _NO_WORDS = frozenset({NO_TARGET, OTHER, "UNKNOWN"})
 class OpenSets:
     """The words that are known, by the label that they become. Only read while changes are worked out."""
 
-    def __init__(self, totals: Mapping[SeriesKey, Totals], jobs: Mapping[str, Job]) -> None:
+    def __init__(
+        self,
+        totals: Mapping[SeriesKey, Totals],
+        jobs: Mapping[str, Job],
+        active: Iterable[ActiveRun] = (),
+    ) -> None:
         """The words that have series already keep them, whatever comes after."""
-        self.known: dict[str, set[str]] = {label: set() for label in LIMITS}
+        self.known: defaultdict[str, set[str]] = defaultdict(set)
+        for run in active:
+            self.known[STATES].add(run.state)
+            if run.queue_reason is not None:
+                self.known[REASONS].add(run.queue_reason)
         for (label, target), each in totals.items():
             self.known[TARGETS].add(target)
             if not is_job_id(label):
@@ -58,7 +68,7 @@ class NewWords:
         known, new = self._known[label], self.words.setdefault(label, set())
         if word in known or word in new or word in _NO_WORDS:
             return word
-        if len(known) + len(new) >= LIMITS[label]:
+        if len(known) + len(new) >= LIMITS.get(label, _USUAL_LIMIT):
             self.limited.add(label)
             return OTHER
         new.add(word)
@@ -66,5 +76,5 @@ class NewWords:
 
     def of_family(self, family: Family, words: tuple[str, ...]) -> tuple[str, ...]:
         """The values of a counter's open labels, each within its limit."""
-        labels = _WORD_LABELS[family.name]
+        labels = family.word_labels
         return tuple(self.bounded(label, word) for label, word in zip(labels, words, strict=True))

@@ -5,7 +5,7 @@ What must stay true: the counts are those of the rendering, series by series; a 
 
 from collections.abc import Iterable, Mapping
 
-from exporter.families import JOB_FAMILIES, LAST_RUN_FAMILIES, RUN_QUEUE, Family
+from exporter.families import JOB_FAMILIES, LAST_RUN_FAMILIES, Family
 from exporter.runs.changes import Changes, Expired
 from exporter.runs.layout import Layout
 from exporter.runs.outcomes import RESULTS, SEEDED_RESULTS
@@ -35,7 +35,8 @@ class SeriesRules:
             for slot in _SEEDED_SLOTS
         )
         self._families = layout.families
-        self._queue = layout.histograms[RUN_QUEUE.name]
+        # Every run that executed is observed in the first histogram of runs.
+        self._executed = next(slots for slots in layout.histograms.values() if slots.family.subject == "run")
 
     def whole_job(self, *, collect_tasks: bool) -> int:
         """The series of a job that has all of them under one target.
@@ -56,7 +57,7 @@ class SeriesRules:
 
     def executed(self, totals: Iterable[tuple[SeriesKey, Totals]]) -> set[str]:
         """The labels with a run that executed: such a job shows most of its series."""
-        first, end = self._queue.first, self._queue.sum
+        first, end = self._executed.first, self._executed.sum
         return {label for (label, _), each in totals if any(each.row[first:end])}
 
     def more_series(

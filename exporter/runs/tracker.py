@@ -59,7 +59,8 @@ class Tracker:
         self.limited: dict[str, int] = {}
         # Job names by id, as `jobs/list` gave them last.
         self.names: Mapping[int, str] = {}
-        self.open_sets = OpenSets(self.totals, self.jobs)
+        places = (pending.active for pending in self.pending.values() if pending.active is not None)
+        self.open_sets = OpenSets(self.totals, self.jobs, (*self.active.values(), *places))
         self.layout = layout
         self.counting = Counting(layout)
         self.rules = SeriesRules(layout)

@@ -35,7 +35,8 @@ class StateFile:
 
     def note(self) -> None:
         """Remember the file and its log as they are now."""
-        for path in (self._path, self._path.with_name(self._path.name + _LOG_SUFFIX)):
+        for suffix in ("", _LOG_SUFFIX, LOCK_SUFFIX):
+            path = self._path.with_name(self._path.name + suffix)
             try:
                 status = path.stat()
             except FileNotFoundError:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from exporter.runs.layout import Remap, StoredLayout, remap
 from exporter.state.checksums import COLUMNS, begin_tally, first_damage, put, register
-from exporter.state.codec import decode_layout, decode_row, encode
+from exporter.state.codec import decode_layout, decode_row, decode_words, encode, encode_words
 from exporter.state.errors import StateError, damaged
 from exporter.state.upgrade import upgrade
 
@@ -145,12 +145,18 @@ def _to_layout(db: sqlite3.Connection, layout: StoredLayout) -> Remap:
             db,
             "totals",
             (
-                (*key, how.row(decode_row(row, stored.length)).tobytes(), words, last_ms)
+                (*key, how.row(decode_row(row, stored.length)).tobytes(), _kept(words, how), last_ms)
                 for *key, row, words, last_ms in rows
             ),
         )
         put(db, "layout", [(1, encode(layout))])
     return how
+
+
+def _kept(words: bytes, how: Remap) -> bytes:
+    """The counts of open words that still mean the same."""
+    counts = decode_words(words)
+    return encode_words({name: counts[name] for name in counts if name in how.words})
 
 
 def _pragma(db: sqlite3.Connection, name: str) -> int:

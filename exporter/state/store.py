@@ -65,7 +65,10 @@ class StateStore:
                 ":memory:" if path is None else path, timeout=0, isolation_level=None, check_same_thread=False
             )
             opened.callback(self._db.close)
-            self._open()
+            try:
+                self._open()
+            except TypeError as error:
+                raise ValueError(f"a value of the wrong kind: {error}") from None
             opened.pop_all()
 
     def load(self, name: str) -> Remembered:
@@ -124,6 +127,7 @@ class StateStore:
             self._db.close()
             if self._file is not None:
                 self._file.close()
+                self._file = None
 
     def _open(self) -> None:
         # Held for the whole life, so a second exporter on this file is told so instead of counting twice.

@@ -130,6 +130,7 @@ def _layout_3() -> StoredLayout:
     for name, bounds, of in families:
         stored.append(StoredFamily(name, slot, bounds, of))
         slot += stored[-1].length
+    stored.append(StoredFamily(_TERMINATIONS, 0, words=("code", "type")))
     return StoredLayout(slot, tuple(stored))
 
 

@@ -7,12 +7,13 @@ atheris, which has wheels for Linux only and so is no dependency:
     .venv/bin/pip install atheris==3.0.0
     .venv/bin/python tests/fuzz/fuzz.py decoder -max_total_time=180
 
-Targets: decoder, token, status, settings, config-file, web-config, state. What follows goes to libFuzzer. A
-crash, an input that takes more than five seconds or of more than 512 MB ends it and is written to a file.
+Targets: decoder, token, status, redaction, settings, config-file, web-config, state. Further arguments go to
+libFuzzer. A crash, or an input that takes more than five seconds or 512 MB, ends it and is written to a file.
 """
 
 import sys
 import tempfile
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,8 +23,9 @@ import atheris
 with atheris.instrument_imports(include=["exporter", "yaml"]):
     from exporter.config import SettingsError, parse
     from exporter.databricks import responses
-    from exporter.databricks.errors import TryAgain, WorkspaceError
+    from exporter.databricks.errors import WorkspaceError
     from exporter.databricks.models import Run
+    from exporter.logs.redaction import PART, REDACTED, Redactor
     from exporter.runs.layout import Layout
     from exporter.server.web_config import WebConfigError, load
     from exporter.state.errors import StateError
@@ -31,6 +33,7 @@ with atheris.instrument_imports(include=["exporter", "yaml"]):
 
 NOW = 1_780_000_000.0
 SECRET = "dapi0123456789abcdef-Planted"
+REDACTOR = Redactor([SECRET])
 LOGIN = {"DATABRICKS_HOST": "adb-1.2.azuredatabricks.net", "DATABRICKS_TOKEN": SECRET}
 SEEDS = {
     "decoder": [
@@ -40,6 +43,7 @@ SEEDS = {
     ],
     "token": [b'{"access_token":"abc","expires_in":60}'],
     "status": [b'\x01\x90{"error_code":"A","message":"does not exist"}', b"\x01\x94<title>no</title>"],
+    "redaction": [f"Bearer {SECRET[:9]}%2B{SECRET[9:]}\r\n".encode(), b64encode(f"me:{SECRET}".encode())],
     "settings": [b"check\0--poll.interval=5m\0--state.path\0x", b"--demo\0--no-collect.tasks"],
     "config-file": [b"poll: {interval: 5m}\nweb:\n  listen-address: ':1'\n", b"a: &a [*a]"],
     "web-config": [
@@ -52,9 +56,9 @@ SEEDS = {
 
 
 def decoder(data: bytes) -> None:
-    """Any bytes are a page, or asked for again; what is taken has ids and words that can be served."""
+    """Any bytes are a page or an error we know; what is read has ids and words that can be served."""
     for decode in (responses.decode_run_page, responses.decode_run, responses.decode_job_page):
-        with suppress(TryAgain):
+        with suppress(WorkspaceError):
             _serve(decode(data))
 
 
@@ -73,13 +77,23 @@ def token(data: bytes) -> None:
 
 
 def status(data: bytes) -> None:
-    """Any status, header and body but 200 is an error we know, on one line."""
+    """Any status, headers and body are a good answer or an error we know, on one line."""
     number = int.from_bytes(data[:2], "big") % 500 + 100
     header = data[2:40].decode("latin-1")
+    headers = {"Retry-After": header, "Date": header, "Location": header}
     try:
-        responses.check(number, {"Retry-After": header, "Date": header}, data[2:], NOW)
+        responses.check(number, headers, data[2:], NOW)
     except WorkspaceError as error:
         assert str(error).isprintable(), error
+
+
+def redaction(data: bytes) -> None:
+    """No text shows a part of a secret, and one without such a part stays as it is."""
+    text = data.decode("utf-8", "replace")
+    shown = REDACTOR.text(text)
+    parts = {SECRET[at : at + PART].lower() for at in range(len(SECRET) - PART + 1)}
+    assert not any(part in piece.lower() for piece in shown.split(REDACTED) for part in parts), shown
+    assert REDACTED in shown or shown == text, shown
 
 
 def settings(data: bytes) -> None:
@@ -131,6 +145,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "decoder": decoder,
     "token": token,
     "status": status,
+    "redaction": redaction,
     "settings": settings,
     "config-file": config_file,
     "web-config": web_config,

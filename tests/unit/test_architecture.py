@@ -34,7 +34,9 @@ LAYERS = (
         "exporter.state.errors",
         "exporter.state.checksums",
     ),
-    ("exporter.databricks.responses", "exporter.runs", "exporter.state.schema"),
+    ("exporter.databricks.bodies", "exporter.databricks.sanity", "exporter.runs", "exporter.state.schema"),
+    ("exporter.databricks.failures", "exporter.databricks.lenient"),
+    ("exporter.databricks.responses",),
     ("exporter.databricks", "exporter.state", "exporter.exposition", "exporter.server.status_page"),
     ("exporter.polling", "exporter.server.pages"),
     ("exporter.app",),
@@ -54,7 +56,11 @@ PURE = (
     "exporter.families",
     "exporter.logs.deduplication",
     "exporter.databricks.models",
+    "exporter.databricks.bodies",
+    "exporter.databricks.lenient",
+    "exporter.databricks.failures",
     "exporter.databricks.responses",
+    "exporter.databricks.sanity",
     "exporter.databricks.errors",
 )
 IMPURE = frozenset(

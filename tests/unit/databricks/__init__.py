@@ -1,7 +1,7 @@
 """A client connected to a simulated workspace, and what its exporter has counted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,15 +73,21 @@ async def connected(
     ca_file: Path | None = None,
     proxy: Proxy | None = None,
     source: CredentialSource | None = None,
+    note_secret: Callable[[str], object] = str,
 ) -> AsyncIterator[Connection]:
     own_metrics = OwnMetrics()
     access = WorkspaceAccess(url, NAME, login or PersonalToken(SecretStr(DEFAULT_TOKEN)), source, proxy)
     secrets: list[str] = []
+
+    def note(secret: str) -> None:
+        secrets.append(secret)
+        note_secret(secret)
+
     async with WorkspaceClient(
         access,
         ApiSettings(concurrency=concurrency, rate=rate, timeout=timeout, ca_file=ca_file),
         WorkspaceMetrics(own_metrics, NAME, interval=30.0),
-        secrets.append,
+        note,
     ) as client:
         yield Connection(client, own_metrics, secrets)
 

@@ -92,6 +92,52 @@ async def test_a_failed_fetch_is_no_token() -> None:
     assert await login.authorization() == "Bearer good"
 
 
+async def test_a_failed_fetch_fails_for_all_who_waited_for_it() -> None:
+    """Ten requests wait for a token endpoint that hangs and fails: it is asked once, and none waits again."""
+    fetched = 0
+    hung = asyncio.Event()
+
+    async def fetch(_: str) -> Token:
+        nonlocal fetched
+        fetched += 1
+        await hung.wait()
+        raise TryAgain("oidc/v1/token: no answer within 30 s", 7.0)
+
+    login = ClientCredentialsLogin(LOGIN, fetch)
+    waiting = [asyncio.create_task(login.authorization()) for _ in range(10)]
+    await asyncio.sleep(0)
+    hung.set()
+    failures = await asyncio.gather(*waiting, return_exceptions=True)
+    assert fetched == 1
+    for failure in failures:
+        assert isinstance(failure, TryAgain)
+        assert (str(failure), failure.retry_after) == ("oidc/v1/token: no answer within 30 s", 7.0)
+        failure.args = ("runs/list: what the client adds",)
+    with pytest.raises(TryAgain, match="oidc/v1/token: no answer"):
+        await login.authorization()
+    assert fetched == 2
+
+
+@pytest.mark.parametrize("renewed", [False, True])
+async def test_a_token_endpoint_that_hangs_is_named_before_the_deadline(*, renewed: bool) -> None:
+    """The error comes before the deadline and says what the request waited for; the next one asks anew."""
+    hangs = False
+
+    async def fetch(_: str) -> Token:
+        if hangs:
+            await asyncio.Event().wait()
+        return Token("good", 3600)
+
+    login = ClientCredentialsLogin(LOGIN, fetch)
+    header = await login.authorization() if renewed else ""
+    hangs = True
+    deadline = asyncio.get_running_loop().time() + 0.3
+    with pytest.raises(TryAgain, match="oidc/v1/token: no token came in time"):
+        await (login.renew(header, deadline) if renewed else login.authorization(deadline))
+    hangs = False
+    assert await login.authorization() == "Bearer good"
+
+
 async def test_there_is_no_other_than_the_personal_token() -> None:
     """A refused personal access token cannot be renewed."""
 
@@ -152,7 +198,7 @@ async def test_one_new_token_serves_all_that_were_refused() -> None:
 
 
 async def test_a_passing_403_is_answered_with_a_new_token() -> None:
-    """A 403 that goes away with the next token is nobody's concern."""
+    """A 403 that goes away with the next token fails nothing."""
     async with signed_in() as (server, connection):
         server.faults.add(
             Fault(error(403, "PERMISSION_DENIED", "maintenance"), endpoint="runs/list", times=1)

@@ -109,10 +109,11 @@ async def test_every_page_of_a_listing_is_read(server: SimulatorServer, connecti
 async def test_only_the_page_token_says_that_there_is_more(
     server: SimulatorServer, connection: Connection
 ) -> None:
-    """A root `has_more` neither goes on without a token nor stops where there is one."""
+    """A root `has_more` is an error without a token, and does not stop the listing where there is one."""
     run_ids = with_runs(server, 3)
     server.faults.add(Fault(Answer(200, b'{"has_more":true,"next_page_token":""}'), times=1))
-    assert await connection.run_ids() == []
+    with pytest.raises(NotUnderstood, match="there is more and gives no page token"):
+        await connection.run_ids()
     more = msgspec.json.encode({"has_more": False, "next_page_token": token("runs", *NEWEST)})
     server.faults.add(Fault(Answer(200, more), times=1))
     assert await connection.run_ids() == run_ids

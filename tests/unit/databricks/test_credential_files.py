@@ -134,7 +134,7 @@ async def test_a_login_that_changes_in_two_steps_is_found_whole(tmp_path: Path) 
 
 
 async def test_the_secret_is_known_to_the_log_after_any_number_of_tokens(tmp_path: Path) -> None:
-    """The log keeps the last secrets it was told: the one that buys tokens is told again with each."""
+    """The log keeps the last secrets: the one that tokens are bought with is added again with each token."""
     async with signed_in(tmp_path, client_id="robot", client_secret=OLD) as (server, connection):
         for _ in range(3):
             await connection.run_ids()

@@ -171,7 +171,7 @@ async def test_a_proxy_that_finds_no_way_is_asked_again(ca_file: Path) -> None:
         pass
 
 
-async def test_a_proxy_that_is_away_is_told_apart_from_the_workspace(ca_file: Path) -> None:
+async def test_a_proxy_that_is_away_is_named(ca_file: Path) -> None:
     """The error names the proxy and its variable."""
     async with proxying("127.0.0.1:1") as proxy:
         way = through(proxy)
@@ -180,7 +180,7 @@ async def test_a_proxy_that_is_away_is_told_apart_from_the_workspace(ca_file: Pa
             await connection.run_ids(seconds=0.01)
 
 
-async def test_a_proxy_that_no_name_server_knows_is_told_as_the_proxy(ca_file: Path) -> None:
+async def test_a_proxy_that_no_name_server_knows_is_named(ca_file: Path) -> None:
     """A mistake in HTTPS_PROXY does not look like one in DATABRICKS_HOST."""
     way = proxy_for(HOST, 443, {"HTTPS_PROXY": "http://proxy.invalid:3128"})
     async with connected(f"https://{HOST}", ca_file=ca_file, proxy=way) as connection:
@@ -190,7 +190,7 @@ async def test_a_proxy_that_no_name_server_knows_is_told_as_the_proxy(ca_file: P
             await connection.run_ids(seconds=0.01)
 
 
-async def test_a_proxy_with_a_certificate_for_another_host_is_told_as_the_proxy(
+async def test_a_proxy_with_a_certificate_for_another_host_is_named(
     server: SimulatorServer, ca_file: Path, tmp_path: Path
 ) -> None:
     """The remedy names the variable of the proxy."""
@@ -205,7 +205,7 @@ async def test_a_proxy_with_a_certificate_for_another_host_is_told_as_the_proxy(
     assert proxy.heads == []
 
 
-async def test_a_workspace_that_no_name_server_knows_is_told_plainly() -> None:
+async def test_a_workspace_that_no_name_server_knows_is_named() -> None:
     """Without a proxy the name is asked here; the error says which and why."""
     async with connected(f"https://{HOST}") as connection:
         with pytest.raises(TryAgain, match=f"can't connect to {HOST}:443: \\w+"):

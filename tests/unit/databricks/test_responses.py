@@ -1,7 +1,9 @@
 """From (status, headers, body) to a page or an error: everything an answer can be."""
 
+import codecs
+import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from email.utils import formatdate
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from exporter.databricks.bodies import MAX_BODY_BYTES
 from exporter.databricks.errors import (
     AccessRefused,
     NotUnderstood,
@@ -53,7 +56,7 @@ def item(**fields: object) -> bytes:
     return body(**{**GOOD, **fields})
 
 
-def only_misfit(read: RunPage) -> DecodeError:
+def only_decode_error(read: RunPage) -> DecodeError:
     assert (len(read.runs), len(read.decode_errors)) == (1, 1), "the other run of the page is used"
     assert read.next_page_token == "more"
     return read.decode_errors[0]
@@ -62,11 +65,16 @@ def only_misfit(read: RunPage) -> DecodeError:
 @pytest.mark.parametrize(
     ("status", "answer", "kind", "says"),
     [
-        (301, b"", AccessRefused, "redirects"),
+        (301, b"", AccessRefused, "redirects; set DATABRICKS_HOST"),
         (302, HTML, AccessRefused, "redirects"),
         (308, b"", AccessRefused, "redirects"),
         (400, body(error_code="INVALID_PARAMETER_VALUE", message="Run 1 does not exist."), RunGone, "1"),
         (400, body(error_code="INVALID_PARAMETER_VALUE", message="Run: 1 doesn't exist"), RunGone, "1"),
+        (400, body(error_code="BAD_REQUEST", message="Run: 1 in job: 2 doesn’t exist."), RunGone, "2"),
+        (400, body(error_code="INVALID_PARAMETER_VALUE", message="The run 1 no longer exists"), RunGone, "1"),
+        (400, body(error_code="INVALID_PARAMETER_VALUE", message="Run 1 not found"), RunGone, "1"),
+        (400, body(error_code="RESOURCE_DOES_NOT_EXIST", message="no such thing"), RunGone, "thing"),
+        (400, body(error_code="BAD_REQUEST", message="Version 2.9 does not exist"), NotUnderstood, "2.9"),
         (400, body(error_code="INVALID_PARAMETER_VALUE", message="Invalid limit 27"), NotUnderstood, "27"),
         (400, b"", NotUnderstood, "an empty body"),
         (401, body(error_code="UNAUTHENTICATED", message="expired"), AccessRefused, "UNAUTHENTICATED"),
@@ -84,6 +92,8 @@ def only_misfit(read: RunPage) -> DecodeError:
         (404, HTML, NotUnderstood, "DATABRICKS_HOST"),
         (404, b"", NotUnderstood, "DATABRICKS_HOST"),
         (404, b"[]", NotUnderstood, "DATABRICKS_HOST"),
+        (404, body(message="no Route matched with those values"), NotUnderstood, "DATABRICKS_HOST"),
+        (404, body(error="not found"), NotUnderstood, "DATABRICKS_HOST"),
         (408, b"", TryAgain, "408"),
         (425, b"", TryAgain, "425"),
         (429, body(error_code="REQUEST_LIMIT_EXCEEDED", message="throttling"), TryAgain, "throttling"),
@@ -119,6 +129,35 @@ def test_an_answer_that_is_no_page_says_who_must_act(
     assert f"HTTP {status}" in text
     assert text.isprintable()
     assert len(text) < 400
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_workspace_with_a_private_link_says_so(status: int) -> None:
+    """The address is right: the way to it is not, and what decides on the way is named."""
+    headers = {"Location": "https://adb-1.2.test/login.html?error=private-link-validation-error:1"}
+    with pytest.raises(AccessRefused, match="through its private link only") as raised:
+        check(status, headers, b"", NOW)
+    assert "resolves to the private endpoint's address" in str(raised.value)
+    assert "set DATABRICKS_HOST" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("/login.html?next=dapi5ecret", "to /login.html;"),
+        ("https://sso.example.com/saml?token=dapi5ecret#dapi5ecret", "to sso.example.com/saml;"),
+        ("https://user:dapi5ecret@sso.example.com/", "to sso.example.com/;"),
+        ("http://[", "the server redirects;"),
+        ("\x1b[2J/a\r\nb", "to [2J/ab;"),
+    ],
+)
+def test_a_redirect_names_its_target_without_the_query(location: str, target: str) -> None:
+    """Host and path help the operator; the rest may repeat what we sent."""
+    with pytest.raises(AccessRefused) as raised:
+        check(302, {"Location": location}, b"", NOW)
+    assert target in str(raised.value)
+    assert "5ecret" not in str(raised.value)
+    assert str(raised.value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -183,6 +222,104 @@ def test_a_body_that_is_no_page_is_asked_for_again(text: bytes) -> None:
     """HTML, half a page, JSON of another kind and nothing at all are passing faults of a 200 answer."""
     with pytest.raises(TryAgain):
         decode_run_page(text)
+
+
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "gzip that was not announced": gzip.compress,
+    "gzip in two members": lambda text: gzip.compress(text[:9]) + gzip.compress(text[9:]),
+    "a byte order mark": lambda text: codecs.BOM_UTF8 + text,
+    "gzip of a byte order mark": lambda text: gzip.compress(codecs.BOM_UTF8 + text),
+    "UTF-16": lambda text: text.decode().encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("way", PACKED)
+def test_a_good_body_is_read_however_it_is_packed(way: str) -> None:
+    """`x-gzip`, which the library does not know, and what Windows puts in front of a text."""
+    pack = PACKED[way]
+    assert [run.run_id for run in decode_run_page(pack(page(item(run_id=9)))).runs] == [9]
+    assert decode_run_page(pack(page(b"5", item(run_id=9)))).runs[0].run_id == 9
+    run = decode_run(pack(item(run_id=9)))
+    assert isinstance(run, Run)
+    assert run.run_id == 9
+    assert decode_job_page(pack(body(jobs=[{"job_id": 1, "settings": {"name": "a"}}]))).names == {1: "a"}
+    assert decode_token(200, {}, pack(body(access_token="abc")), NOW).access_token == "abc"
+    with pytest.raises(RunGone, match="Run 1 does not exist"):
+        check(404, {}, pack(body(error_code="NOT_FOUND", message="Run 1 does not exist")), NOW)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        gzip.compress(page(item()))[:-9],
+        b"\x1f\x8b" + page(item()),
+        gzip.compress(bytes(MAX_BODY_BYTES + 1)),
+        gzip.compress(bytes(MAX_BODY_BYTES)) + gzip.compress(b"1"),
+    ],
+    ids=["cut off", "damaged", "too large", "too large in two members"],
+)
+def test_a_packed_body_that_is_damaged_or_too_large_is_asked_for_again(broken: bytes) -> None:
+    """No small body takes more memory than a body may have."""
+    with pytest.raises(TryAgain, match=r"a body (in gzip|of more)"):
+        decode_run_page(broken)
+    with pytest.raises(TryAgain, match="HTTP 500"):
+        check(500, {}, broken, NOW)
+
+
+def test_status_203_is_a_good_answer() -> None:
+    """A proxy that has changed how an answer is packed says so, and the answer is read."""
+    check(203, {}, page(item()), NOW)
+
+
+@pytest.mark.parametrize("more", [b"true,", b"true", b'true,"next_page_token":"",', b'true,"x":[5],'])
+def test_a_list_that_cannot_be_followed_is_an_error(more: bytes) -> None:
+    """`has_more` without a page token: what is missing is never passed over in silence."""
+    text = b'{"runs":[],"has_more":' + more.rstrip(b",") + b"}"
+    for read in (text, text.replace(b"[]", b"[5]", 1)):
+        with pytest.raises(NotUnderstood, match="no page token"):
+            decode_run_page(read)
+    with pytest.raises(NotUnderstood, match="no page token"):
+        decode_job_page(text.replace(b"runs", b"jobs"))
+    assert decode_run_page(b'{"runs":[],"has_more":true,"next_page_token":"a"}').next_page_token == "a"
+    run = decode_run(item(has_more=True))
+    assert isinstance(run, Run)
+    assert run.has_more
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind"),
+    [
+        ({"error_code": "INTERNAL_ERROR", "message": "oops"}, TryAgain),
+        ({"error_code": "A_NEW_CODE", "message": "oops"}, TryAgain),
+        ({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "oops"}, TryAgain),
+        ({"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "oops"}, TryAgain),
+        ({"error_code": 429, "message": "oops"}, TryAgain),
+        ({"error_code": 403, "message": "oops"}, AccessRefused),
+        ({"error_code": "PERMISSION_DENIED", "message": "oops"}, AccessRefused),
+        ({"error_code": "UNAUTHENTICATED", "message": "oops"}, AccessRefused),
+        ({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "oops"}, RunGone),
+        ({"error_code": "INVALID_PARAMETER_VALUE", "message": "Run 1 does not exist, oops"}, RunGone),
+        ({"error_code": "INVALID_PARAMETER_VALUE", "message": "oops"}, NotUnderstood),
+        ({"error_code": "ENDPOINT_NOT_FOUND", "message": "oops"}, UnknownPath),
+        ({"error": "server_error", "error_description": "oops"}, TryAgain),
+        ({"error": {"code": 5, "message": "oops"}, "message": "oops"}, TryAgain),
+    ],
+)
+def test_an_error_with_status_200_is_that_error(
+    fields: dict[str, object], kind: type[WorkspaceError]
+) -> None:
+    """It is never an empty list, and means what it means with its own status."""
+    for decode in (decode_run_page, decode_run, decode_job_page):
+        for text in (body(**fields), gzip.compress(body(**fields)), b'{"x":NaN,' + body(**fields)[1:]):
+            with pytest.raises(WorkspaceError, match=r"HTTP 200 with an error: .*oops") as raised:
+                decode(text)
+            assert type(raised.value) is kind
+
+
+def test_a_new_field_named_error_stops_no_page() -> None:
+    """A page that has its runs is a page."""
+    assert len(decode_run_page(b'{"error":"x",' + page(item())[1:]).runs) == 1
+    assert isinstance(decode_run(item(error="x", error_code="x")), Run)
 
 
 def test_numbers_may_be_strings_and_anything_unset_null_or_absent() -> None:
@@ -262,7 +399,7 @@ def test_unknown_words_are_data(fields: dict[str, object]) -> None:
 def test_a_run_that_is_not_understood_costs_that_run_only(bad: bytes) -> None:
     """Each is a decode_error with a stable key and a reason to log, and its page goes on."""
     read = decode_run_page(page(bad, item(run_id=9)))
-    decode_error = only_misfit(read)
+    decode_error = only_decode_error(read)
     assert read.runs[0].run_id == 9
     assert decode_error.key
     assert decode_error.reason
@@ -296,7 +433,7 @@ def test_one_odd_run_takes_nothing_from_the_others() -> None:
     assert (read.decode_errors, read.next_page_token) == ([], "more")
 
 
-def test_misfits_without_an_id_are_told_apart_by_what_they_say() -> None:
+def test_decode_errors_without_an_id_differ_where_their_texts_do() -> None:
     """The key is the run id where there is one, else a digest: the same for the same text only."""
     read = decode_run_page(page(item(status="x"), b'{"a":1}', b'{"a":2}', b'{"a":1}'))
     keys = [decode_error.key for decode_error in read.decode_errors]
@@ -433,13 +570,13 @@ objects = st.dictionaries(fields, anything, max_size=8)
 def test_any_bytes_are_a_page_or_try_again(data: bytes) -> None:
     """Whatever comes back, decoding ends in a page or in a passing fault, never in anything else."""
     for decode in (decode_run_page, decode_run, decode_job_page):
-        with suppress(TryAgain):
+        with suppress(WorkspaceError):
             assert decode(data) is not None
 
 
 @unhurried
 @given(objects, st.booleans())
-def test_any_object_is_a_run_or_a_misfit(value: dict[str, Any], ascii_only: bool) -> None:  # noqa: FBT001  hypothesis passes it by name
+def test_any_object_is_a_run_or_a_decode_error(value: dict[str, Any], ascii_only: bool) -> None:  # noqa: FBT001  hypothesis passes it by name
     """Any JSON object as an item becomes a run or a decode_error, and the run beside it is always used."""
     text = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     read = decode_run_page(page(text, item(run_id=9)))

@@ -1,38 +1,38 @@
-"""Once a minute per cause, and nothing is kept quiet without being told."""
+"""Once a minute per cause, and what is left out is counted."""
 
 import pytest
 
 from exporter.logs.deduplication import QUIET_SECONDS, REMEMBERED_CAUSES, Deduplication, cause_in
 
 
-def test_a_cause_is_told_at_once_and_then_once_a_minute() -> None:
+def test_a_cause_is_logged_at_once_and_then_once_a_minute() -> None:
     """The first at once, the next when a minute has passed, whatever comes between."""
-    throttle = Deduplication()
-    told = [moment for moment in range(180) if throttle.admit("away", float(moment)) is not None]
-    assert told == [0, 60, 120]
+    deduplication = Deduplication()
+    logged = [moment for moment in range(180) if deduplication.admit("away", float(moment)) is not None]
+    assert logged == [0, 60, 120]
 
 
-def test_what_was_kept_quiet_is_told_with_the_next_one() -> None:
-    """The number of times since it was last told; from then on counting begins again."""
-    throttle = Deduplication()
+def test_the_next_line_says_how_many_were_left_out() -> None:
+    """Counting begins again with each line."""
+    deduplication = Deduplication()
     moments = (0.0, 1.0, 2.0, QUIET_SECONDS, QUIET_SECONDS * 2)
-    assert [throttle.admit("away", moment) for moment in moments] == [0, None, None, 2, 0]
+    assert [deduplication.admit("away", moment) for moment in moments] == [0, None, None, 2, 0]
 
 
-def test_causes_do_not_keep_each_other_quiet() -> None:
-    """A new cause is told at once, however often another one comes."""
-    throttle = Deduplication()
-    assert [throttle.admit(cause, 0.0) for cause in ("away", "refused", "away")] == [0, 0, None]
+def test_one_cause_does_not_silence_another() -> None:
+    """A new cause is logged at once, however often another one comes."""
+    deduplication = Deduplication()
+    assert [deduplication.admit(cause, 0.0) for cause in ("away", "refused", "away")] == [0, 0, None]
 
 
 def test_causes_without_end_do_not_grow_memory() -> None:
-    """The one that was told longest ago is forgotten, and then told again at once."""
-    throttle = Deduplication()
+    """The one that was logged longest ago is forgotten, and then logged again at once."""
+    deduplication = Deduplication()
     for number in range(REMEMBERED_CAUSES + 1):
-        throttle.admit(number, 0.0)
-    assert len(throttle._told) == REMEMBERED_CAUSES
-    assert throttle.admit(REMEMBERED_CAUSES, 0.0) is None
-    assert throttle.admit(0, 0.0) == 0
+        deduplication.admit(number, 0.0)
+    assert deduplication.admit(REMEMBERED_CAUSES, 0.0) is None
+    assert deduplication.admit(1, 0.0) is None
+    assert deduplication.admit(0, 0.0) == 0
 
 
 @pytest.mark.parametrize(
