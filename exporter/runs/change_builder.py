@@ -213,10 +213,7 @@ class ChangeBuilder:
         pending = self._tracker.pending.get(run_id)
         if pending is None:
             return
-        if pending.active is not None:
-            key = self._jobs.series_key(pending.active)
-            if key in self._tracker.totals:
-                self._jobs.of(*key)  # it leaves the active gauges, and was a sign of life until now
+        self._note_sign_of_life(pending)
         doubts, doubted_ms = pending.doubts + 1, pending.doubted_ms or self._now.latest_ms
         if doubts >= DOUBTS and self._now.earliest_ms - doubted_ms >= DOUBTED_MS:
             self._give_up(run_id)
@@ -226,9 +223,17 @@ class ChangeBuilder:
             )
 
     def _give_up(self, run_id: int) -> None:
+        self._note_sign_of_life(self._tracker.pending[run_id])
         self._end_pending(run_id)
         if self._record(run_id) is None:
             self._lost.add(run_id)
+
+    def _note_sign_of_life(self, pending: PendingRun) -> None:
+        """A run that leaves the active gauges kept its series alive until now."""
+        if pending.active is not None:
+            key = self._jobs.series_key(pending.active)
+            if key in self._tracker.totals:
+                self._jobs.of(*key)
 
     def _end_pending(self, run_id: int) -> None:
         self._pending.pop(run_id, None)

@@ -129,7 +129,7 @@ class Layout:
 class Remap(NamedTuple):
     """How rows of a stored layout become rows of another.
 
-    `moves`: first slot before, first slot now, number of slots. `words`: the counters of open words that go on.
+    `moves`: first slot before, first slot now, number of slots. `words`: the open counters that go on.
     `afresh`: the families that begin at 0, new ones and histograms with other buckets. `dropped`: those that
     are no longer counted.
     """

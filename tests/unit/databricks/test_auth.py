@@ -8,8 +8,13 @@ import pytest
 from pydantic import SecretStr
 
 from exporter.config import ClientCredentials, PersonalToken, WorkspaceAccess
-from exporter.databricks.auth import ClientCredentialsLogin, Login, PersonalTokenLogin, login_for
-from exporter.databricks.client import TOKEN_ENDPOINT
+from exporter.databricks.auth import (
+    TOKEN_ENDPOINT,
+    ClientCredentialsLogin,
+    Login,
+    PersonalTokenLogin,
+    login_for,
+)
 from exporter.databricks.errors import AccessRefused, TryAgain, WorkspaceError
 from exporter.databricks.responses import Token
 from exporter.simulator.credentials import Credentials
