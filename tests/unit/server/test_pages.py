@@ -2,11 +2,13 @@
 
 import asyncio
 import gzip
+import re
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urljoin
 
 import aiohttp
 import bcrypt
@@ -22,7 +24,7 @@ from exporter.exposition.snapshot import Format
 from exporter.own_metrics import OwnMetrics, WorkspaceMetrics
 from exporter.runs.records import Job
 from exporter.server.pages import DEAD_AFTER_INTERVALS, WebServer, WorkspaceView
-from exporter.server.status_page import landing_page
+from exporter.server.status_page import status_page
 from exporter.server.web_config import WebConfigFile
 from tests.unit.exposition import Observed
 from tests.unit.exposition.test_negotiation import BROWSER, PROMETHEUS_2, PROMETHEUS_3
@@ -200,11 +202,22 @@ async def test_a_scrape_sees_the_newest_commit(site: Site) -> None:
 
 
 async def test_the_metrics_can_be_served_elsewhere() -> None:
-    """Another telemetry path is served and linked to, and the usual one is not there."""
+    """Another telemetry path is served, and the usual one is not there."""
     async with serving(view, telemetry_path="/a/b") as site:
         assert (await site.ask("/a/b")).status == 200
         assert (await site.ask("/metrics")).status == 404
-        assert 'href="/a/b"' in await site.text("/")
+
+
+@pytest.mark.parametrize("telemetry_path", ["/metrics", "/a/b"])
+async def test_links_of_the_status_page_work_below_any_path_of_a_reverse_proxy(telemetry_path: str) -> None:
+    """A browser that has the page from /databricks/ follows each link to a path below /databricks/."""
+    async with serving(view, telemetry_path=telemetry_path) as site:
+        page = await site.text("/")
+        links = re.findall(r'(?:href|src|action)="([^"]*)"', page)
+        assert [urljoin("https://proxy.test/databricks/", link) for link in links] == [
+            f"https://proxy.test/databricks{telemetry_path}"
+        ]
+        assert (await site.ask(urljoin("/", links[0]))).status == 200
 
 
 async def test_health_is_a_sign_of_life_within_ten_intervals() -> None:
@@ -276,7 +289,7 @@ async def test_the_health_paths_stay_open(guarded: WebConfigFile) -> None:
 async def test_the_password_opens_the_pages(
     guarded: WebConfigFile, user: str, password: str, status: int
 ) -> None:
-    """The right user with the right password reads the metrics and the landing page; nobody else does."""
+    """The right user with the right password reads the metrics and the status page; nobody else does."""
     authorization = aiohttp.encode_basic_auth(user, password)
     async with serving(view, web_config=guarded) as site:
         for path in PAGES:
@@ -293,18 +306,18 @@ async def test_a_password_taken_away_shuts_the_pages(guarded: WebConfigFile) -> 
         assert (await site.ask("/metrics", Authorization=authorization)).status == 401
 
 
-async def test_the_landing_page_shows_the_state_at_a_glance(site: Site) -> None:
+async def test_the_status_page_shows_the_state_at_a_glance(site: Site) -> None:
     """Version, link to the metrics, series, workspace and that it is not up are on the page."""
     page = await site.text("/")
     assert f"Version {__version__}" in page
-    assert 'href="/metrics"' in page
+    assert 'href="metrics"' in page
     assert "0 series" in page
     assert "<td>adb-1.2.test</td>" in page
     assert '<td class="down">down</td><td>never</td>' in page
     assert (await site.ask("/")).content_type == "text/html"
 
 
-async def test_errors_are_text_on_the_landing_page() -> None:
+async def test_errors_are_text_on_the_status_page() -> None:
     """What a server wrote into an error, and a workspace's name, cannot become part of the page."""
     made: list[WorkspaceView] = []
 
@@ -320,7 +333,16 @@ async def test_errors_are_text_on_the_landing_page() -> None:
     assert "<td>&lt;b&gt;&quot;&amp;</td>" in page
 
 
-def test_the_landing_page_of_a_workspace_that_is_up() -> None:
+def test_control_characters_are_visible_on_the_status_page() -> None:
+    """Escape sequences, line breaks, changes of the writing direction and half characters read as text."""
+    own_metrics = WorkspaceMetrics(OwnMetrics(), "adb\x07", INTERVAL)
+    own_metrics.poll_ended(1.0, "HTTP 500: \x1b[2J\r\nts=now\u202e\u0085\ud800 Zürich 🎉")
+    page = status_page("/metrics", 0, [own_metrics])
+    assert "<td>adb\\x07</td>" in page
+    assert "<td>HTTP 500: \\x1b[2J\\r\\nts=now\\u202e\\x85\\ud800 Zürich 🎉</td>" in page
+
+
+def test_the_status_page_of_a_workspace_that_is_up() -> None:
     """After a success the row says up, since when, how many runs are active, and no error."""
     now = 100.0
     own_metrics = WorkspaceMetrics(OwnMetrics(), "adb-1.2.test", INTERVAL, lambda: now)
@@ -328,7 +350,7 @@ def test_the_landing_page_of_a_workspace_that_is_up() -> None:
     own_metrics.poll_ended(1.0, None)
     own_metrics.active_runs = 3
     now = 107.0
-    page = landing_page("/metrics", 1234, [own_metrics])
+    page = status_page("/metrics", 1234, [own_metrics])
     assert '<td class="up">up</td>' in page
     assert "<td>7 s</td><td>3</td><td>1</td><td>none</td>" in page
     assert "1234 series" in page

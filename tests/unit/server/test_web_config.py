@@ -43,12 +43,12 @@ def errors_of(folder: Path, content: str) -> tuple[str, ...]:
 
 def test_an_empty_file_is_plain_http_without_users(tmp_path: Path) -> None:
     config = read(tmp_path, "")
-    assert config == WebConfig(None, {}, {}, (tmp_path / "web.yml",))
+    assert config == WebConfig(files=(tmp_path / "web.yml",))
 
 
 def test_empty_sections_are_as_good_as_absent_ones(tmp_path: Path) -> None:
     config = read(tmp_path, "tls_server_config:\nbasic_auth_users: {}\nhttp_server_config: ~\nrate_limit:\n")
-    assert (config.ssl_context, dict(config.users), dict(config.headers)) == (None, {}, {})
+    assert (config.tls_context, dict(config.users), dict(config.headers)) == (None, {}, {})
 
 
 def test_everything_that_python_can_do_is_taken(certificates: Path) -> None:
@@ -78,7 +78,7 @@ basic_auth_users:
 rate_limit: {{interval: 0, burst: 5}}
 """,
     )
-    context = config.ssl_context
+    context = config.tls_context
     assert context is not None
     assert (context.minimum_version, context.maximum_version) == (
         ssl.TLSVersion.TLSv1_2,
@@ -109,20 +109,20 @@ def test_certificate_key_and_ca_may_stand_in_the_file_itself(certificates: Path)
         f"  key: |\n    {indented('server.key')}\n"
         f"  client_ca: |\n    {indented('ca.pem')}\n  client_auth_type: VerifyClientCertIfGiven\n",
     )
-    assert config.ssl_context is not None
-    assert config.ssl_context.verify_mode is ssl.CERT_OPTIONAL
-    assert len(config.ssl_context.get_ca_certs()) == 1
+    assert config.tls_context is not None
+    assert config.tls_context.verify_mode is ssl.CERT_OPTIONAL
+    assert len(config.tls_context.get_ca_certs()) == 1
     assert config.files == (certificates / "web.yml",)
 
 
 def test_only_suites_of_tls_1_3_leave_only_tls_1_3(certificates: Path) -> None:
     config = read(certificates, TLS + "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n")
-    assert config.ssl_context is not None
-    assert config.ssl_context.minimum_version is ssl.TLSVersion.TLSv1_3
+    assert config.tls_context is not None
+    assert config.tls_context.minimum_version is ssl.TLSVersion.TLSv1_3
 
 
 def test_the_defaults_are_tls_1_2_and_newer_without_client_certificates(certificates: Path) -> None:
-    context = read(certificates, TLS).ssl_context
+    context = read(certificates, TLS).tls_context
     assert context is not None
     assert (context.minimum_version, context.verify_mode) == (ssl.TLSVersion.TLSv1_2, ssl.CERT_NONE)
 
