@@ -9,7 +9,8 @@ from typing import NamedTuple, cast
 
 _TOO_LARGE_TEXT = b"The request is larger than 32 kB. Look for a large Cookie or Authorization header.\n"
 _TOO_LARGE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Type: text/plain\r\n"
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n"
+    b"Server: databricks-jobs-exporter\r\nX-Content-Type-Options: nosniff\r\nContent-Type: text/plain\r\n"
     b"Content-Length: %d\r\n\r\n%s" % (len(_TOO_LARGE_TEXT), _TOO_LARGE_TEXT)
 )
 

@@ -13,6 +13,8 @@ import yaml
 
 # An error may name a key of this form. Any other could be a secret on the wrong side of the colon.
 _NAMEABLE = re.compile(r"[A-Za-z][A-Za-z_-]{0,39}")
+# YAML can write these as escapes, but no file name, password or header can hold them.
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _NULL = "tag:yaml.org,2002:null"
 _BOOL = "tag:yaml.org,2002:bool"
 _TRUE = ("true", "yes", "on")
@@ -76,6 +78,8 @@ def fields(
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
             problems.add(key, f"{name}: a key must be a string")
+        elif _NO_TEXT.search(key.value):
+            problems.add(key, f"{name}: a key holds a character that is not text")
         elif known is not None and key.value not in known:
             problems.add(key, f"{name}: unknown key{_named(key.value)}")
         elif key.value in found:
@@ -91,6 +95,9 @@ def text(node: yaml.Node | None, name: str, problems: Problems) -> str:
         return ""
     if not isinstance(node, yaml.ScalarNode):
         problems.add(node, f"{name}: must be a string")
+        return ""
+    if _NO_TEXT.search(node.value):
+        problems.add(node, f"{name}: holds a character that is not text")
         return ""
     return str(node.value)
 

@@ -1,7 +1,7 @@
 """Which password is checked next, while more wait than can be checked at once.
 
-Each check is slow on purpose, so a flood of guesses keeps all threads busy. An address ranks by how many
-passwords it sent lately that were not right. The check of the lowest rank runs next, and the oldest of that
+Each check is slow on purpose, so a flood of guesses keeps all threads busy. An address ranks by the checks it
+had lately, without those of right passwords. The check of the lowest rank runs next, and the oldest of that
 rank first. When too many wait, one of the highest rank gives way. So an address that rarely fails passes a
 flood from elsewhere, and behind a shared address every client that waits has its turn.
 """
@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 _THREADS = 2
-_MAX_WAITING = 256
-# Ranks end here, so that addresses that fail often share what is left among them.
-_HIGHEST_RANK = 16
+_MAX_WAITING = 320  # of 400 connections: the others are left for answers that need no check
+# Ranks end here: among the addresses that fail often, the check that waits longest runs next.
+_HIGHEST_RANK = 4
 _HALVE_SECONDS = 60.0
 _MAX_ADDRESSES = 10_000
 
@@ -56,9 +56,9 @@ class PasswordChecks:
         """
         check = self._running.get(digest) or self._waiting.get(digest)
         if check is None:
-            self._raise_rank(peer)
             if len(self._waiting) >= _MAX_WAITING and not self._make_room(peer):
                 return None
+            self._raise_rank(peer)
             self._number += 1
             check = _Check(digest, peer, self._number, work, asyncio.get_running_loop().create_future())
             self._waiting[digest] = check

@@ -239,7 +239,7 @@ async def test_an_address_that_knows_its_passwords_keeps_its_rank(auth: BasicAut
     await asyncio.gather(*flood)
 
 
-async def test_a_flood_does_not_push_out_who_is_already_known(auth: BasicAuth, checks: Checks) -> None:
+async def test_a_flood_does_not_push_out_a_known_password(auth: BasicAuth, checks: Checks) -> None:
     assert await auth.allows(header("alice", "wonderland"))
     for guess in range(200):
         await auth.allows(header("alice", str(guess)))

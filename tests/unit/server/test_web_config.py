@@ -1,4 +1,4 @@
-"""The web.config.file: what is taken, what is refused, and that nothing secret is ever told."""
+"""The web.config.file: what is accepted, what is refused, and that no error quotes a secret."""
 
 import ssl
 from pathlib import Path
@@ -46,12 +46,12 @@ def test_an_empty_file_is_plain_http_without_users(tmp_path: Path) -> None:
     assert config == WebConfig(files=(tmp_path / "web.yml",))
 
 
-def test_empty_sections_are_as_good_as_absent_ones(tmp_path: Path) -> None:
+def test_empty_sections_count_as_absent(tmp_path: Path) -> None:
     config = read(tmp_path, "tls_server_config:\nbasic_auth_users: {}\nhttp_server_config: ~\nrate_limit:\n")
     assert (config.tls_context, dict(config.users), dict(config.headers)) == (None, {}, {})
 
 
-def test_everything_that_python_can_do_is_taken(certificates: Path) -> None:
+def test_everything_that_python_supports_is_accepted(certificates: Path) -> None:
     config = read(
         certificates,
         f"""\
@@ -99,7 +99,7 @@ rate_limit: {{interval: 0, burst: 5}}
     )
 
 
-def test_certificate_key_and_ca_may_stand_in_the_file_itself(certificates: Path) -> None:
+def test_certificate_key_and_ca_may_be_part_of_the_file(certificates: Path) -> None:
     def indented(name: str) -> str:
         return (certificates / name).read_text().replace("\n", "\n    ")
 
@@ -272,6 +272,14 @@ BAD_FILES = [
         "line 2: basic_auth_users: the bcrypt cost must be 4 to 15",
     ),
     (f"basic_auth_users:\n  a: {HASH}\n  a: {HASH}", "line 3: basic_auth_users: a key comes twice"),
+    (
+        f'basic_auth_users: {{"\\ud800": {HASH}}}',
+        "line 1: basic_auth_users: a key holds a character that is not text",
+    ),
+    (
+        TLS + '  client_ca_file: "a\\0"',
+        "line 4: tls_server_config.client_ca_file: holds a character that is not text",
+    ),
     ("basic_auth_users: [alice]", "line 1: basic_auth_users: must be a mapping"),
     ("rate_limit: {interval: 1s}", "line 1: rate_limit: not supported; leave it out or set interval to 0"),
 ]
@@ -289,7 +297,7 @@ def test_a_bad_file_is_refused_with_its_line_and_without_its_values(
     assert "$2" not in errors[0]
 
 
-def test_a_missing_file_is_told_by_its_path(tmp_path: Path) -> None:
+def test_a_missing_file_is_named_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(WebConfigError, match=r"none\.yml: No such file or directory"):
         load(tmp_path / "none.yml")
 
@@ -300,7 +308,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "web.yml")
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     errors = errors_of(
         tmp_path,
         "tls_server_config:\n  cert_file: none.pem\n  min_version: SSL3\n  colour: red\n"
@@ -310,11 +318,11 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     assert "SECRET" not in " ".join(errors)
 
 
-def test_a_private_key_pasted_where_a_path_belongs_is_not_echoed(certificates: Path) -> None:
+def test_a_private_key_in_place_of_a_path_is_not_quoted(certificates: Path) -> None:
     key = (certificates / "server.key").read_text().replace("\n", "\\n")
     errors = errors_of(certificates, f'tls_server_config:\n  cert_file: server.pem\n  key_file: "{key}"\n')
     assert "PRIVATE" not in str(errors)
 
 
-def test_hashes_do_not_show_when_a_config_is_printed(tmp_path: Path) -> None:
+def test_hashes_are_not_in_the_repr_of_a_config(tmp_path: Path) -> None:
     assert HASH not in repr(read(tmp_path, f"basic_auth_users: {{alice: {HASH}}}"))

@@ -1,4 +1,4 @@
-"""TLS as a client sees it, and files that change under a listener that stays open."""
+"""TLS as a client sees it, and files that change while the listener is open."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from exporter.server.web_config import WebConfigError, WebConfigFile
 from exporter.server.web_config.live import SETTLE_SECONDS
 from tests.certificates import Identity, make_ca, make_leaf
-from tests.unit.server.clients import GET, door, rest, some
+from tests.unit.server.clients import GET, local_server, rest, some
 
 TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
 MUTUAL = TLS + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: client-ca.pem\n"
@@ -69,15 +69,15 @@ def place(tmp_path: Path) -> Place:
 
 
 def error_of(file: WebConfigFile) -> str:
-    """What is wrong now, empty for nothing. Asked anew: mypy keeps what an assert said of an attribute."""
+    """The error now; empty for none. A function, because mypy keeps what an assert said of an attribute."""
     return str(file.error or "")
 
 
 @asynccontextmanager
 async def listening(file: WebConfigFile) -> AsyncIterator[int]:
     """A server with this web config on loopback; yields its port."""
-    async with door(web_config=file) as there:
-        yield there.port
+    async with local_server(web_config=file) as server:
+        yield server.port
 
 
 async def connect(port: int, client: ssl.SSLContext) -> tuple[x509.Certificate, ssl.SSLObject]:
@@ -100,7 +100,7 @@ async def test_a_client_that_knows_the_ca_gets_an_answer_over_tls(place: Place) 
     assert tls.version() == "TLSv1.3"
 
 
-async def test_http_1_1_is_what_a_client_that_prefers_http_2_gets(place: Place) -> None:
+async def test_a_client_that_prefers_http_2_gets_http_1_1(place: Place) -> None:
     client = place.client()
     client.set_alpn_protocols(["h2", "http/1.1"])
     async with listening(place.write(TLS)) as port:
@@ -211,7 +211,7 @@ async def test_a_certificate_without_its_key_is_not_served_until_the_key_follows
     assert not error_of(file)
 
 
-async def test_a_ca_that_is_taken_away_is_trusted_no_more_and_its_session_not_resumed(place: Place) -> None:
+async def test_a_removed_client_ca_is_not_trusted_and_its_sessions_are_not_resumed(place: Place) -> None:
     old, new = make_ca("old"), make_ca("new")
     place.trust_clients_of(old)
     client = place.client(make_leaf(old))
@@ -275,7 +275,7 @@ def test_a_broken_change_keeps_the_last_good_file_and_says_why(place: Place) -> 
     assert file.config is not good
 
 
-def test_a_file_that_goes_away_keeps_the_last_good_one(place: Place) -> None:
+def test_without_the_file_the_last_good_one_stays(place: Place) -> None:
     file = place.write(TLS)
     place.path.unlink()
     file.reread()
@@ -355,7 +355,7 @@ async def test_a_change_is_taken_over_once_and_logged_once_however_many_ask(plac
 
 
 async def test_a_file_is_not_read_while_it_is_written(place: Place) -> None:
-    """Each piece is good YAML with fewer users. Nobody is shut out, and the file counts when it is whole."""
+    """Each piece is good YAML with fewer users. No user is shut out, and the whole file counts."""
     before, after = users(alice="a", bob="b"), users(alice="a", bob="b", carol="c")
     file = place.write(before)
     place.path.write_text("")
@@ -373,16 +373,16 @@ async def test_a_file_is_not_read_while_it_is_written(place: Place) -> None:
 async def test_tls_that_is_added_counts_for_connections_that_are_already_open(place: Place) -> None:
     """A plain connection gets no answer any more, and the next one must speak TLS."""
     file = place.write("")
-    async with door(web_config=file) as there:
-        with await there.connect(GET) as plain:
+    async with local_server(web_config=file) as server:
+        with await server.connect(GET) as plain:
             assert b" 200 OK" in await some(plain)
             place.path.write_text(TLS)
             await asyncio.get_running_loop().sock_sendall(plain, GET)
             assert await rest(plain) == b""
-        await connect(there.port, place.client())
+        await connect(server.port, place.client())
 
 
-async def test_a_client_ca_that_is_taken_away_ends_the_connections_of_its_clients(place: Place) -> None:
+async def test_a_removed_client_ca_ends_the_connections_of_its_clients(place: Place) -> None:
     """A connection that is already open gets no answer to its next request."""
     old, new = make_ca("old"), make_ca("new")
     place.trust_clients_of(old)
