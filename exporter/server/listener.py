@@ -48,7 +48,7 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._connections: set[Connection] = set()
         self._sockets: list[socket.socket] = []
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._is_plain = True
 
     @asynccontextmanager
@@ -56,9 +56,7 @@ class Listener:
         """Accept while the context is open; gives the address, with the real port. Raises OSError."""
         self._sockets = await bound_sockets(host, port)
         try:
-            for each in self._sockets:
-                self._loop.add_reader(each, self._accept, each)
-            self._end_overdue()
+            self._check()
             address, real_port = self._sockets[0].getsockname()[:2]
             yield f"[{address}]:{real_port}" if ":" in address else f"{address}:{real_port}"
         finally:
@@ -67,8 +65,8 @@ class Listener:
 
     def stop_accepting(self) -> None:
         """Close the listening sockets. Open connections stay open."""
-        for timer in self._timers.values():
-            timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         for each in self._sockets:
             self._loop.remove_reader(each)
             each.close()
@@ -117,12 +115,9 @@ class Listener:
                 self._refuse(connection, accepted)
 
     def _pause_accepting(self, listening: socket.socket, error: OSError) -> None:
-        """Without file descriptors or memory, to try again at once would keep a core busy."""
+        """Until the next check: without file descriptors or memory, to try again at once would be in vain."""
         _log.warning("no new connections for a second: the system has no resources", cause=error.strerror)
         self._loop.remove_reader(listening)
-        self._timers["accept again"] = self._loop.call_later(
-            _CHECK_SECONDS, self._loop.add_reader, listening, self._accept, listening
-        )
 
     async def _admit(self, connection: Connection, accepted: socket.socket) -> None:
         try:
@@ -166,7 +161,10 @@ class Listener:
 
     # --- deadlines
 
-    def _end_overdue(self) -> None:
+    def _check(self) -> None:
+        """Once a second: accept on every socket, and end the connections that exceed a deadline."""
+        for each in self._sockets:
+            self._loop.add_reader(each, self._accept, each)
         now = self._loop.time()
         for connection in tuple(self._connections):
             phase = connection.overdue(now)
@@ -174,7 +172,7 @@ class Listener:
                 self.reject(connection, phase.value)
             elif phase is not None:
                 self._end(connection)
-        self._timers["end overdue"] = self._loop.call_later(_CHECK_SECONDS, self._end_overdue)
+        self._timer = self._loop.call_later(_CHECK_SECONDS, self._check)
 
 
 def _log_rejection(connection: Connection, cause: str) -> None:

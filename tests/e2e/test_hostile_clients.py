@@ -279,11 +279,11 @@ async def flooded(exporter: Exporter, clients: int, sources: Sequence[str]) -> A
         for number in range(clients)
     ]
 
-    async def under_way() -> bool:
-        return answers[401] > 0 and answers.total() > clients
+    async def all_have_failed() -> bool:
+        return answers[401] > clients
 
     try:
-        await wait_for(under_way, "the flood has begun")
+        await wait_for(all_have_failed, "every guesser has failed", seconds=180)
         yield answers
     finally:
         for task in tasks:
@@ -313,7 +313,8 @@ async def test_a_flood_of_passwords_from_200_addresses_shuts_nobody_out(
 ) -> None:
     """A known one gets in, one from an address that rarely fails, and one from the address of a guesser."""
     web_config = tmp_path / "web.yml"
-    web_config.write_text(users("known", "rare", "shared", cost=10))
+    # A cheap hash: on a busy machine the first failure of all guessers would take a minute otherwise.
+    web_config.write_text(users("known", "rare", "shared", cost=8))
     exporter = await busy(server, launch, f"--web.config.file={web_config}")
     known = basic("known", PASSWORD)
     await served(exporter, login=known, source="127.0.0.1")
@@ -326,7 +327,7 @@ async def test_a_flood_of_passwords_from_200_addresses_shuts_nobody_out(
             await gets_in(exporter, basic("shared", PASSWORD), sources[0], seconds=180)
             assert threads(exporter) <= before + 2
             assert answers.keys() <= {0, 401, 503}
-    assert answers.total() > 1000
+    assert answers.total() > 500
 
 
 async def test_behind_the_address_of_one_guesser_a_right_password_gets_in(

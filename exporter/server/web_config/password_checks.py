@@ -75,7 +75,10 @@ class PasswordChecks:
         self._ranks[peer] = min(self._ranks[peer] + 1, _HIGHEST_RANK)
 
     def _make_room(self, peer: str) -> bool:
-        """Drop the check that deserves its place least; False where that is the new one."""
+        """Drop the newest check of the highest rank; False where that is the new one.
+
+        Among addresses of one rank, the one with most checks gives way.
+        """
         waiting = Counter(check.peer for check in self._waiting.values())
         worst = max(
             self._waiting.values(),
@@ -104,7 +107,9 @@ class PasswordChecks:
         elif error := done.exception():
             check.answer.set_exception(error)
         else:
-            self._ranks[check.peer] -= done.result() and self._ranks[check.peer] > 0
-            self._remember(check.digest, done.result())
-            check.answer.set_result(done.result())
+            right = done.result()
+            if right and self._ranks[check.peer]:
+                self._ranks[check.peer] -= 1
+            self._remember(check.digest, right)
+            check.answer.set_result(right)
         self._start()
