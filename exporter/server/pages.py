@@ -85,8 +85,6 @@ class WebServer:
         )
         async with AsyncExitStack() as stack:
             if self._web_config:
-                # The file may have been read while it was written.
-                await self._web_config.refresh()
                 stack.callback(self._web_config.auth.close)
             address = await stack.enter_async_context(listener.listening(listen.host, listen.port))
             stack.push_async_callback(runner.cleanup)

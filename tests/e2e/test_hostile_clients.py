@@ -26,10 +26,10 @@ PASSWORD = "correct horse"
 JOBS = 100
 # Between two connections of one client: this process serves the simulated workspace too.
 PAUSE_SECONDS = 1.0
-# Hundreds of clients and a machine that does other things too.
+# Hundreds of clients, on a machine that may be busy with other work.
 pytestmark = pytest.mark.timeout(400)
 
-# The most connections that are open at once, and some room for what the exporter itself has open meanwhile.
+# The limit of open connections, and some more for the connections of the exporter to the workspace.
 MOST_OPEN = 400 + 50
 
 
@@ -308,7 +308,7 @@ async def gets_in(exporter: Exporter, login: str, source: str, seconds: float) -
     await wait_for(allowed, f"{source} gets in", seconds)
 
 
-async def test_a_flood_of_passwords_from_200_addresses_shuts_nobody_out(
+async def test_a_flood_of_passwords_from_200_addresses_shuts_no_client_out(
     server: SimulatorServer, launch: Launcher, tmp_path: Path
 ) -> None:
     """A known one gets in, one from an address that rarely fails, and one from the address of a guesser."""

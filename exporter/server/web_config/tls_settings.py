@@ -142,7 +142,7 @@ def _client_auth(node: yaml.Node | None, problems: Problems) -> ssl.VerifyMode:
     if word in _UNVERIFIED_CLIENT_AUTH:
         problems.add(
             node,
-            f"{name}: {word} takes certificates that nobody verified, which Python's ssl cannot;"
+            f"{name}: {word} accepts certificates without verifying them, which Python's ssl cannot do;"
             f" use one of {', '.join(_CLIENT_AUTH)}",
         )
     elif word and word not in _CLIENT_AUTH:

@@ -188,15 +188,15 @@ BAD_FILES = [
     (
         TLS + "  client_auth_type: RequireAnyClientCert",
         (
-            "line 4: tls_server_config.client_auth_type: RequireAnyClientCert takes certificates that"
-            f" nobody verified, which Python's ssl cannot; use one of {CHOICES}"
+            "line 4: tls_server_config.client_auth_type: RequireAnyClientCert accepts certificates"
+            f" without verifying them, which Python's ssl cannot do; use one of {CHOICES}"
         ),
     ),
     (
         TLS + "  client_auth_type: RequestClientCert",
         (
-            "line 4: tls_server_config.client_auth_type: RequestClientCert takes certificates that"
-            f" nobody verified, which Python's ssl cannot; use one of {CHOICES}"
+            "line 4: tls_server_config.client_auth_type: RequestClientCert accepts certificates"
+            f" without verifying them, which Python's ssl cannot do; use one of {CHOICES}"
         ),
     ),
     (

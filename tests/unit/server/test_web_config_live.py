@@ -284,7 +284,7 @@ def test_without_the_file_the_last_good_one_stays(place: Place) -> None:
 
 
 def test_a_named_pipe_in_place_of_the_file_is_refused(place: Place) -> None:
-    """To open one would wait for ever, and nobody would be served."""
+    """To open it would wait for ever, and no request would be answered."""
     file = place.write(TLS)
     place.path.unlink()
     os.mkfifo(place.path)
