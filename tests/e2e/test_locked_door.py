@@ -236,11 +236,13 @@ class Rewriter:
         self._random = random.Random(1)
 
     def rewrite(self, times: int, held: int) -> None:
-        """Stop `held` times in the middle for longer than the exporter waits for the rest."""
+        """Stop `held` times at the end of a line, for longer than the exporter waits for the rest."""
         pauses = set(self._random.sample(range(times), held))
         for number in range(times):
             content = self._contents[number % len(self._contents)].encode()
             cut = self._random.randrange(len(content))
+            if number in pauses:
+                cut = content.rfind(b"\n", 0, cut) + 1
             with self._path.open("wb", buffering=0) as file:
                 file.write(content[:cut])
                 if number in pauses:

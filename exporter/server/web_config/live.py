@@ -6,6 +6,7 @@ a change counts when two looks, half a second apart, see the same file.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -21,6 +22,7 @@ _MAX_READINGS = 3
 _REMEDY = "to open the pages on purpose, restart the exporter"
 
 Stamp = tuple[int, int, int, int]
+Stamps = Mapping[Path, Stamp | None]
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -34,7 +36,8 @@ class WebConfigFile:
     def __init__(self, path: Path) -> None:
         """Raises `WebConfigError`."""
         self._path = path
-        self._stamps: Mapping[Path, Stamp | None] = {}
+        self._stamps: Stamps = {}
+        self._stamps_in_force: Stamps = {}
         self.config = WebConfig()
         self.error: WebConfigError | None = None
         self.auth = BasicAuth({})
@@ -64,12 +67,12 @@ class WebConfigFile:
             found = _load(self._path)
             if set(found.files) == set(files) and stamps == _stamps(files):
                 self._stamps = stamps
-                self._take_over(found)
+                self._judge(found, stamps)
                 return
             files = found.files
         self.error = WebConfigError((f"{self._path}: the file changes while it is read",), (self._path,))
 
-    def _take_over(self, found: WebConfig | WebConfigError) -> None:
+    def _judge(self, found: WebConfig | WebConfigError, stamps: Stamps) -> None:
         first = not self.config.files
         if isinstance(found, WebConfig) and (removed := removed_locks(self.config, found)):
             found = WebConfigError((*removed, _REMEDY), found.files)
@@ -78,7 +81,12 @@ class WebConfigFile:
             if not first:
                 _log.error("web config file refused: the last good one stays in force", cause=str(found))
             return
-        self.config, self.error = found, None
+        if found.tls == self.config.tls and all(
+            stamps[file] == self._stamps_in_force[file] for file in found.files if file != self._path
+        ):
+            # With another context, every open connection would have to be made again.
+            found = replace(found, tls_context=self.config.tls_context)
+        self.config, self.error, self._stamps_in_force = found, None, stamps
         self.auth.replace(found.users)
         if not first:
             _log.info("web config file taken over", tls=found.tls is not None, users=len(found.users))
@@ -91,7 +99,7 @@ def _load(path: Path) -> WebConfig | WebConfigError:
         return error
 
 
-def _stamps(files: Mapping[Path, object] | Sequence[Path]) -> Mapping[Path, Stamp | None]:
+def _stamps(files: Stamps | Sequence[Path]) -> Stamps:
     return {file: _stamp(file) for file in files}
 
 

@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -55,7 +55,7 @@ class Pem:
     """A PEM document: the path of its file, or its text. Never printed: it may be a key."""
 
     name: str
-    line: int
+    line: int = field(compare=False)
     path: Path | None
     inline: bytes
 

@@ -370,6 +370,23 @@ async def test_a_file_is_not_read_while_it_is_written(place: Place) -> None:
     assert set(file.config.users) == {"alice", "bob", "carol"}
 
 
+async def test_a_change_of_users_keeps_the_tls_connections(place: Place) -> None:
+    """Also where the TLS section moves to another line. A renewed certificate counts all the same."""
+    file = place.write(users(alice="a") + TLS)
+    context = file.config.tls_context
+    place.path.write_text(users(alice="b", bob="b") + TLS)
+    file.reread()
+    assert file.config.tls_context is context
+    place.serve_with(make_leaf(place.ca))
+    place.path.write_text("")
+    file.reread()
+    assert error_of(file)
+    place.path.write_text(users(alice="c") + TLS)
+    file.reread()
+    assert not error_of(file)
+    assert file.config.tls_context is not context
+
+
 async def test_tls_that_is_added_counts_for_connections_that_are_already_open(place: Place) -> None:
     """A plain connection gets no answer any more, and the next one must speak TLS."""
     file = place.write("")
