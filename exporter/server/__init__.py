@@ -1,6 +1,6 @@
-"""The way in: the listening sockets, how many connections may be open, and how long each may take.
+"""The HTTP server: the listener and its limits, the pages, TLS and basic auth (`web_config`).
 
-aiohttp has no such bounds: its own listener accepts everything, and a slow reader may take for ever.
+The listener is our own: aiohttp accepts every connection, and lets a client read as slowly as it likes.
 """
 
 from exporter.server.connection import Connection, Limits

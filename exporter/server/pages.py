@@ -1,15 +1,15 @@
-"""The pages: /metrics, /, /-/healthy, /-/ready. Reads only.
+"""The pages: /metrics, /, /-/healthy, /-/ready. They only read.
 
-What must stay true: a request never touches the Databricks API and never waits for a poll; with basic auth
-on, all but the two health paths is shut.
+What must stay true: a request never touches the Databricks API and never waits for a poll. With basic auth
+on, only the two health paths are open.
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from typing import NamedTuple
 
-import structlog
 from aiohttp import hdrs, web
 
 from exporter.config import HEALTHY_PATH, READY_PATH, Settings
@@ -19,10 +19,10 @@ from exporter.exposition.snapshot import Body, Format
 from exporter.own_metrics import OwnMetrics, WorkspaceMetrics
 from exporter.server import Connection, Limits, Listener
 from exporter.server.requests import RequestHandler
-from exporter.server.status_page import landing_page
+from exporter.server.status_page import status_page, visible
 from exporter.server.web_config import TooManyChecks, WebConfigFile
 
-# The loop is dead when nothing at all has happened for so many intervals.
+# A polling loop counts as dead after this many intervals without a sign of life.
 DEAD_AFTER_INTERVALS = 10
 SHUTDOWN_SECONDS = 1.0
 
@@ -31,16 +31,15 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
-    # Instead of the names and versions of Python and aiohttp.
+    # aiohttp would name itself and Python, with their versions.
     "Server": "databricks-jobs-exporter",
 }
 
-_log = structlog.stdlib.get_logger(__name__)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class WorkspaceView(NamedTuple):
-    """What the pages show of a workspace; the last sign of life is by the loop's clock."""
+    """What the pages show of one workspace. `last_sign_of_life` is in seconds of the loop's clock."""
 
     own_metrics: WorkspaceMetrics
     is_ready: Callable[[], bool]
@@ -68,21 +67,22 @@ class WebServer:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
-        """Listen while the context is open; gives the address, with the real port where 0 was asked for."""
+        """Listen while the context is open. Gives the address; a port of 0 is replaced by the real one."""
         listen = self._settings.web.listen_address
         app = web.Application(middlewares=[self._guard])
         app.router.add_get(self._settings.web.telemetry_path, self._metrics)
-        app.router.add_get("/", self._landing_page)
+        app.router.add_get("/", self._status_page)
         app.router.add_get(HEALTHY_PATH, self._healthy)
         app.router.add_get(READY_PATH, self._ready)
-        app.on_response_prepare.append(self._dress)
+        app.on_response_prepare.append(self._add_headers)
         runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         server = runner.server
         if server is None:
-            raise RuntimeError("a runner that is set up has a server")
-        context = self._web_config.listener_context if self._web_config else None
-        listener = Listener(lambda: RequestHandler(server, self._headers), context, self._limits)
+            raise RuntimeError("after its set-up a runner has a server")
+        listener = Listener(
+            lambda: RequestHandler(server, self._headers), self._current_tls_context, self._limits
+        )
         async with AsyncExitStack() as stack:
             if self._web_config:
                 stack.callback(self._web_config.auth.close)
@@ -91,35 +91,45 @@ class WebServer:
             stack.callback(listener.stop_accepting)
             yield address
 
+    async def _current_tls_context(self) -> ssl.SSLContext | None:
+        """The TLS context for a new connection, after a change of the web config file was taken over."""
+        if self._web_config is None:
+            return None
+        await self._web_config.refresh()
+        return self._web_config.config.tls_context
+
     @web.middleware
     async def _guard(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        # None where the client went away before its turn came.
+        # None when the client closed the connection before its request was read.
         protocol = request.transport.get_protocol() if request.transport else None
         connection = protocol if isinstance(protocol, Connection) else None
         with connection.answering() if connection else nullcontext():
+            if connection and await self._current_tls_context() is not connection.tls_context:
+                # The TLS settings have changed: clients connect again, and must meet the new ones.
+                connection.end()
+                raise ConnectionError("the TLS settings have changed")
             refusal = await self._refusal(request, connection.peer if connection else "")
             return await handler(request) if refusal is None else refusal
 
     async def _refusal(self, request: web.Request, peer: str) -> web.Response | None:
-        config = self._web_config
-        if config is None:
-            return None
-        if config.refresh() and config.error is not None:
-            _log.error("the web config file is broken; the last good one stays", cause=str(config.error))
-        if request.path in {HEALTHY_PATH, READY_PATH}:
+        if self._web_config is None or request.path in {HEALTHY_PATH, READY_PATH}:
             return None
         try:
-            if await config.auth.allows(request.headers.get(hdrs.AUTHORIZATION), peer):
+            if await self._web_config.auth.allows(request.headers.get(hdrs.AUTHORIZATION), peer):
                 return None
         except TooManyChecks:
-            return web.Response(status=503, text="Too many logins at once\n", headers={hdrs.RETRY_AFTER: "1"})
+            return web.Response(
+                status=503,
+                text="Too many passwords wait to be checked, try again\n",
+                headers={hdrs.RETRY_AFTER: "1"},
+            )
         return web.Response(status=401, text="Unauthorized\n", headers={hdrs.WWW_AUTHENTICATE: "Basic"})
 
-    async def _dress(self, _: web.Request, response: web.StreamResponse) -> None:
+    async def _add_headers(self, _: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(self._headers())
 
     def _headers(self) -> Mapping[str, str]:
-        """Those of every answer."""
+        """The headers of every answer."""
         return {**_HEADERS, **(self._web_config.config.headers if self._web_config else {})}
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
@@ -137,8 +147,8 @@ class WebServer:
         response = web.StreamResponse(headers=headers)
         response.content_length = body.length
         with suppress(ConnectionError):
-            # An error that left this method would keep itself and the body until the garbage collector comes
-            # by: aiohttp's task knows the error, and the error's traceback knows the task.
+            # An exception that left this method would keep itself and the body alive until the garbage
+            # collector runs: aiohttp's task refers to the exception, and its traceback to the task.
             await _send(response, request, body)
         return response
 
@@ -152,8 +162,8 @@ class WebServer:
         waiting = [view for view in self._views if not view.is_ready()]
         return _verdict(waiting, "waiting for the first successful poll of")
 
-    async def _landing_page(self, _: web.Request) -> web.Response:
-        page = landing_page(
+    async def _status_page(self, _: web.Request) -> web.Response:
+        page = status_page(
             self._settings.web.telemetry_path,
             self._exposition.snapshot.series,
             [view.own_metrics for view in self._views],
@@ -164,16 +174,16 @@ class WebServer:
 def _verdict(bad: Sequence[WorkspaceView], complaint: str) -> web.Response:
     if not bad:
         return web.Response(text="OK\n")
-    names = ", ".join(view.own_metrics.workspace for view in bad)
+    names = visible(", ".join(view.own_metrics.workspace for view in bad))
     return web.Response(status=503, text=f"{complaint} {names}\n")
 
 
 async def _send(response: web.StreamResponse, request: web.Request, body: Body) -> None:
-    """Raises ConnectionError where the client went away."""
+    """Raises ConnectionError where the client has gone."""
     await response.prepare(request)
     if request.method != hdrs.METH_HEAD:
         for part in body.parts:
             await response.write(part)
-            # A client that keeps up with us makes no write wait: let others have their turn.
+            # `write` does not wait while the client reads fast enough: let other requests run.
             await asyncio.sleep(0)
     await response.write_eof()

@@ -1,4 +1,4 @@
-"""The landing page: version, a link to the metrics, the state of each workspace at a glance. Pure HTML."""
+"""The status page: version, a link to the metrics, and the state of each workspace. Pure."""
 
 import html
 from collections.abc import Sequence
@@ -37,13 +37,20 @@ th {{ font-weight: 600; }}
 """
 
 
-def landing_page(telemetry_path: str, series: int, workspaces: Sequence[WorkspaceMetrics]) -> str:
-    """The page as it is now."""
+def status_page(telemetry_path: str, series: int, workspaces: Sequence[WorkspaceMetrics]) -> str:
+    """The page as HTML. Its link is relative, so that it works below any path of a reverse proxy."""
     return _PAGE.format(
-        version=html.escape(__version__),
+        version=_html(__version__),
         series=series,
-        path=html.escape(telemetry_path),
+        path=_html(telemetry_path.removeprefix("/")),
         rows="\n".join(map(_row, workspaces)),
+    )
+
+
+def visible(text: str) -> str:
+    """The text with its control characters, and all others that cannot be printed, written as escapes."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
     )
 
 
@@ -58,5 +65,9 @@ def _row(workspace: WorkspaceMetrics) -> str:
         workspace.failed_polls,
         workspace.last_error or "none",
     )
-    texts = "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells)
-    return f"<tr><td>{html.escape(workspace.workspace)}</td>{state}{texts}</tr>"
+    texts = "".join(f"<td>{_html(cell)}</td>" for cell in cells)
+    return f"<tr><td>{_html(workspace.workspace)}</td>{state}{texts}</tr>"
+
+
+def _html(value: object) -> str:
+    return html.escape(visible(str(value)))

@@ -1,9 +1,15 @@
-"""TLS, client certificates and basic auth, asked for by the programs that operators use."""
+"""TLS, client certificates and basic auth, seen by the programs that operators use."""
 
 import asyncio
+import random
+import ssl
 import subprocess
+import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import aiohttp
 import bcrypt
 import pytest
 
@@ -17,9 +23,13 @@ PASSWORD = "correct horse"
 TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
 
 
-def users(password: str = PASSWORD) -> str:
+def users(password: str = PASSWORD, *names: str) -> str:
     hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
-    return f"basic_auth_users:\n  prometheus: {hashed}\n"
+    return "basic_auth_users:\n" + "".join(f"  {name}: {hashed}\n" for name in names or ("prometheus",))
+
+
+def basic(password: str) -> str:
+    return aiohttp.encode_basic_auth("prometheus", password)
 
 
 class Locked:
@@ -93,7 +103,7 @@ async def test_prometheus_scrapes_over_tls_with_a_password_and_a_client_certific
 
         await wait_for(is_up, "Prometheus gets in")
         await wait_for(has_metrics, "Prometheus has the metrics")
-        # Under the eyes of Prometheus: another password, in force at its next scrape.
+        # Another password, in force at the next scrape.
         locked.web_config.write_text(TLS + mutual + users("another"))
 
         async def is_down() -> bool:
@@ -114,11 +124,11 @@ async def test_a_wrong_password_leaves_the_health_pages_open_and_all_else_shut(
         assert await curl(exporter, "/metrics", *trust, *login) == 401
         assert await curl(exporter, "/", *trust, *login) == 401
         assert await curl(exporter, "/-/healthy", *trust, *login) == 200
-    assert await curl(exporter, "/-/healthy") == 0, "curl trusts the CA only when it is told to"
+    assert await curl(exporter, "/-/healthy") == 0, "curl does not know the CA"
     assert "wrong" not in exporter.log
 
 
-# What each client_auth_type lets in: nobody's certificate, one of the CA, one of another CA.
+# The status for each client_auth_type: without a certificate, with one of the CA, with one of another CA.
 KINDS = {
     "NoClientCert": (200, 200, 200),
     "VerifyClientCertIfGiven": (200, 200, 0),
@@ -130,7 +140,7 @@ KINDS = {
 async def test_curl_gets_in_as_the_client_auth_type_says(
     server: SimulatorServer, launch: Launcher, locked: Locked, tmp_path: Path, kind: str
 ) -> None:
-    """Without a certificate, with one of the configured CA, and with a stranger's."""
+    """Without a certificate, with one of the configured CA, and with one of another CA."""
     clients = make_ca("clients")
     locked.publish(clients, "clients")
     ca = "" if kind == "NoClientCert" else "  client_ca_file: clients.pem\n"
@@ -151,10 +161,10 @@ async def test_curl_gets_in_as_the_client_auth_type_says(
 
 
 @pytest.mark.parametrize("kind", ["RequestClientCert", "RequireAnyClientCert"])
-async def test_a_client_auth_type_that_cannot_be_had_is_refused_at_the_start(
+async def test_a_client_auth_type_that_python_does_not_support_is_refused_at_the_start(
     server: SimulatorServer, launch: Launcher, locked: Locked, kind: str
 ) -> None:
-    """Those that take a certificate without verifying it: exit code 2, and the log names what can be had."""
+    """The types that accept a certificate without verifying it: exit code 2, and the log names the others."""
     locked.web_config.write_text(f"{TLS}  client_auth_type: {kind}\n")
     exporter = launch.spawn(
         f"--web.config.file={locked.web_config}",
@@ -164,7 +174,7 @@ async def test_a_client_auth_type_that_cannot_be_had_is_refused_at_the_start(
         },
     )
     assert await exporter.exit_code() == 2
-    assert f"{kind} takes certificates that nobody verified" in exporter.log
+    assert f"{kind} accepts certificates without verifying them" in exporter.log
     assert "RequireAndVerifyClientCert" in exporter.log
 
 
@@ -181,7 +191,7 @@ async def test_the_minimum_version_is_kept(
 async def test_a_renewed_certificate_is_served_without_a_restart(
     server: SimulatorServer, launch: Launcher, locked: Locked
 ) -> None:
-    """Also under another CA; and a broken one is told and not served."""
+    """Also one of another CA. A broken one is refused and logged."""
     exporter = await locked.start(launch, server, TLS)
     trust_old = ("--cacert", str(locked.ca_file))
     assert await curl(exporter, "/metrics", *trust_old) == 200
@@ -192,3 +202,94 @@ async def test_a_renewed_certificate_is_served_without_a_restart(
     assert await curl(exporter, "/metrics", *trust_new) == 200
     (locked.folder / "server.pem").write_text("no certificate")
     assert await curl(exporter, "/metrics", *trust_new) == 200
+    assert "web config file refused" in exporter.log
+    assert "holds no PEM certificate" in exporter.log
+
+
+@pytest.mark.parametrize("content", ["", "# nothing\n", TLS, "basic_auth_users:\n"])
+async def test_a_file_without_users_where_there_were_users_opens_nothing(
+    server: SimulatorServer, launch: Launcher, locked: Locked, content: str
+) -> None:
+    """The last good file stays in force, and the log says once why and what to do. A restart opens."""
+    exporter = await locked.start(launch, server, users())
+    locked.web_config.write_text(content)
+    for _ in range(5):
+        assert (await exporter.get("/metrics"))[0] == 401
+        assert (await exporter.get("/", Authorization=basic(PASSWORD)))[0] == 200
+    (line,) = [line for line in exporter.log.splitlines() if "web config file refused" in line]
+    assert "basic_auth_users names no user any more" in line
+    assert "restart the exporter" in line
+    locked.web_config.write_text("")
+    assert await exporter.terminate() == 0
+    opened = await launch.start(server, f"--web.config.file={locked.web_config}")
+    assert (await opened.get("/metrics"))[0] == 200
+    assert "the pages are open" in opened.log
+
+
+class Rewriter:
+    """Rewrites a file in place, as `cp` and careless programs do: truncated, then written in pieces."""
+
+    def __init__(self, path: Path, contents: Sequence[str]) -> None:
+        self.count = 0
+        self._path = path
+        self._contents = contents
+        self._random = random.Random(1)
+
+    def rewrite(self, times: int, held: int) -> None:
+        """Stop `held` times at the end of a line, for longer than the exporter waits for the rest."""
+        pauses = set(self._random.sample(range(times), held))
+        for number in range(times):
+            content = self._contents[number % len(self._contents)].encode()
+            cut = self._random.randrange(len(content))
+            if number in pauses:
+                cut = content.rfind(b"\n", 0, cut) + 1
+            with self._path.open("wb", buffering=0) as file:
+                file.write(content[:cut])
+                if number in pauses:
+                    time.sleep(1.2)
+                file.write(content[cut:])
+            self.count += 1
+            time.sleep(0.0002)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("with_tls", [False, True], ids=["plain", "TLS"])
+async def test_a_file_rewritten_in_place_thousands_of_times_lets_no_stranger_in(
+    server: SimulatorServer, launch: Launcher, locked: Locked, *, with_tls: bool
+) -> None:
+    """No client without a password gets in, every client with one does, and the last content counts."""
+    lock = TLS if with_tls else ""
+    names = ("prometheus", "alice", "bob")
+    contents = [lock + users(PASSWORD, *names), users(PASSWORD, *names) + "# another comment\n" + lock]
+    exporter = await locked.start(launch, server, contents[0])
+    url = exporter.url.replace("http://", "https://" if with_tls else "http://") + "/metrics"
+    trust = ssl.create_default_context(cafile=str(locked.ca_file))
+    anonymous: Counter[int] = Counter()
+    known: Counter[int] = Counter()
+
+    async def ask(session: aiohttp.ClientSession, password: str = "") -> int:
+        headers = {"Authorization": basic(password)} if password else {}
+        async with session.get(url, ssl=trust, headers=headers) as response:
+            await response.read()
+            return response.status
+
+    async def keep_asking(password: str, got: Counter[int]) -> None:
+        connector = aiohttp.TCPConnector(force_close=True)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            while not writing.done():
+                got[await ask(session, password)] += 1
+
+    rewriter = Rewriter(locked.web_config, contents)
+    writing = asyncio.create_task(asyncio.to_thread(rewriter.rewrite, 5000, held=12), name="rewriter")
+    await asyncio.gather(
+        *(keep_asking("", anonymous) for _ in range(40)), *(keep_asking(PASSWORD, known) for _ in range(5))
+    )
+    await writing
+    assert rewriter.count == 5000
+    assert anonymous.keys() == {401}
+    assert known.keys() == {200}
+    assert anonymous.total() > 300
+    assert "web config file refused" in exporter.log
+    locked.web_config.write_text(lock + users("new", "prometheus"))
+    async with aiohttp.ClientSession() as session:
+        assert [await ask(session, password) for password in ("", PASSWORD, "new")] == [401, 401, 200]

@@ -47,10 +47,10 @@ async def test_it_is_ready_after_the_first_good_poll_and_healthy_before(
     assert (total(samples, "databricks_up"), total(samples, RUNS)) == (1, 1)
     status, page = await exporter.get("/")
     assert status == 200
-    assert 'href="/metrics"' in page
+    assert 'href="metrics"' in page
 
 
-async def test_every_format_and_encoding_tells_the_same(server: SimulatorServer, launch: Launcher) -> None:
+async def test_every_format_and_encoding_says_the_same(server: SimulatorServer, launch: Launcher) -> None:
     """Compressed or not, text or OpenMetrics: the samples of the jobs are the same."""
     workspace = server.workspace
     for number in range(20):
@@ -88,7 +88,7 @@ async def test_check_lists_what_would_be_exported(server: SimulatorServer, launc
     assert not launch.state.exists()
 
 
-async def test_check_tells_a_login_that_is_refused(server: SimulatorServer, launch: Launcher) -> None:
+async def test_check_reports_a_login_that_is_refused(server: SimulatorServer, launch: Launcher) -> None:
     """`check` ends with 1 and the reason where the workspace refuses the token, which it does not show."""
     check = launch.spawn("check", *BRISK, env=access(server, "dapi-mistyped"))
     assert await check.exit_code() == 1
@@ -99,24 +99,24 @@ async def test_check_tells_a_login_that_is_refused(server: SimulatorServer, laun
 async def test_check_does_not_wait_as_long_as_a_poll_for_a_workspace_that_is_away(
     server: SimulatorServer, launch: Launcher
 ) -> None:
-    """A request may take ten minutes, and nothing is ever answered: it ends by itself all the same."""
+    """A request may take ten minutes, and none is answered: `check` ends by itself."""
     server.faults.add(Fault(damage="hang"))
     check = launch.spawn("check", "--api.timeout=10m", env=access(server))
     assert await check.exit_code() == 1
     assert "the workspace answers too slowly" in check.output
 
 
-async def test_a_workspace_that_never_answers_well_is_told_of_before_the_poll_is_given_up(
+async def test_failing_requests_are_logged_before_the_poll_is_given_up(
     server: SimulatorServer, launch: Launcher
 ) -> None:
     """At the usual log level, with the cause: a first poll may go on for an hour."""
     server.faults.add(Fault(error(500, "INTERNAL_ERROR", "oops")))
     exporter = launch.spawn("--poll.interval=1h", env=access(server))
 
-    async def told() -> bool:
+    async def logged() -> bool:
         return "request will be repeated" in exporter.log and "INTERNAL_ERROR: oops" in exporter.log
 
-    await wait_for(told, "the log tells of it")
+    await wait_for(logged, "the log names the cause")
 
 
 async def test_the_demo_serves_runs(launch: Launcher) -> None:

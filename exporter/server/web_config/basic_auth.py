@@ -1,33 +1,29 @@
 """HTTP basic authentication against bcrypt hashes.
 
-bcrypt is slow on purpose, so it runs in threads, few at a time, and its recent answers are remembered by a
-digest under a key that lives only as long as this process: no password is kept. An unknown user costs the
-same work as a known one. Equal credentials are checked once, however many bring them, and no address may fill
-the queue: guesses can neither hold up the event loop nor shut out who scrapes from elsewhere.
+bcrypt is slow on purpose, so it runs in threads (`password_checks`), and its recent results are remembered.
+A result is remembered by a digest under a key of this process: no password is kept. The name of an unknown
+user costs the same work as that of a known one.
 """
 
-import asyncio
 import base64
 import hashlib
 import secrets
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import bcrypt
 
-_CONCURRENT_CHECKS = 2
-_MAX_CHECKS = 64  # under way or waiting
-_MAX_CHECKS_PER_PEER = 8
+from exporter.server.web_config.password_checks import PasswordChecks
+
 _REMEMBERED = 128
-# Blowfish takes no more. Go's CompareHashAndPassword, and so the toolkit, ignores the rest; Python's raises.
+# bcrypt reads no more. Go's CompareHashAndPassword, and so the toolkit, ignores the rest; Python's raises.
 _BCRYPT_PASSWORD_BYTES = 72
-# What follows the cost in a well-formed hash. Whether a password fits it does not matter: see `allows`.
+# What follows the cost in a well-formed hash. No password opens anything with it: see `allows`.
 _DECOY = b"$" + b"." * 53
 
 
 class TooManyChecks(Exception):
-    """No answer: too many passwords wait to be checked, all in all or from this address."""
+    """Too many passwords wait to be checked, so this one was neither accepted nor refused."""
 
 
 class BasicAuth:
@@ -35,13 +31,10 @@ class BasicAuth:
 
     def __init__(self, users: Mapping[str, bytes]) -> None:
         self._key = secrets.token_bytes(32)
-        # Apart, so that guesses cannot push out the answer for the one who scrapes.
+        # Two memories, so that a flood of wrong passwords does not push out the right ones.
         self._allowed = _Recent(_REMEMBERED)
         self._refused = _Recent(_REMEMBERED)
-        # Those under way or waiting for a thread, by digest, and how many each peer has begun.
-        self._checks: dict[bytes, asyncio.Future[bool]] = {}
-        self._begun: Counter[str] = Counter()
-        self._threads = ThreadPoolExecutor(_CONCURRENT_CHECKS, thread_name_prefix="bcrypt")
+        self._checks = PasswordChecks(self._remember)
         self._users: Mapping[bytes, bytes] = {}
         self._costs: list[bytes] = []
         self.replace(users)
@@ -51,7 +44,7 @@ class BasicAuth:
         return bool(self._users)
 
     def replace(self, users: Mapping[str, bytes]) -> None:
-        """Takes bcrypt hashes by user name; forgets every remembered answer where they differ."""
+        """Take bcrypt hashes by user name. Where they differ, forget every remembered result."""
         encoded = {user.encode(): hashed for user, hashed in users.items()}
         if encoded == self._users:
             return
@@ -61,13 +54,13 @@ class BasicAuth:
         self._refused.clear()
 
     def close(self) -> None:
-        """Drops checks that have not begun."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Drop the checks that have not begun."""
+        self._checks.close()
 
     async def allows(self, authorization: str | None, peer: str = "") -> bool:
         """True for a known user with the right password, and for everyone when there are no users.
 
-        `peer` is whose request it is. Raises `TooManyChecks` where nothing can be said now.
+        `peer` is the address of the client. Raises `TooManyChecks`.
         """
         if not self._users:
             return True
@@ -78,36 +71,15 @@ class BasicAuth:
         known = self._users.get(user)
         hashed = known or self._decoy(user)
         digest = self._digest(user, hashed, password)
-        remembered = self._remembered(digest)
-        if remembered is not None:
-            return remembered
-        check = self._checks.get(digest) or self._begin(digest, hashed, password, peer)
-        # A request that goes away ends neither the thread's work nor the wait of others for it.
-        fits = await asyncio.shield(check)
-        return fits and known is not None
-
-    def _begin(self, digest: bytes, hashed: bytes, password: bytes, peer: str) -> asyncio.Future[bool]:
-        """A check in a thread; its answer is remembered also when nobody waits for it any more."""
-        if len(self._checks) >= _MAX_CHECKS or self._begun[peer] >= _MAX_CHECKS_PER_PEER:
+        if digest in self._allowed or digest in self._refused:
+            return digest in self._allowed
+        right = await self._checks.result(digest, peer, lambda: _fits(password, hashed) and known is not None)
+        if right is None:
             raise TooManyChecks
-        check = asyncio.get_running_loop().run_in_executor(self._threads, _fits, password, hashed)
-        self._checks[digest] = check
-        self._begun[peer] += 1
+        return right
 
-        def ended(check: asyncio.Future[bool]) -> None:
-            del self._checks[digest]
-            self._begun -= Counter([peer])  # drops what has come down to 0
-            if not check.cancelled() and check.exception() is None:
-                is_right = check.result() and hashed in self._users.values()
-                (self._allowed if is_right else self._refused).add(digest)
-
-        check.add_done_callback(ended)
-        return check
-
-    def _remembered(self, digest: bytes) -> bool | None:
-        if digest in self._allowed:
-            return True
-        return False if digest in self._refused else None
+    def _remember(self, digest: bytes, right: bool) -> None:  # noqa: FBT001  # called with a result
+        (self._allowed if right else self._refused).add(digest)
 
     def _digest(self, user: bytes, hashed: bytes, password: bytes) -> bytes:
         keyed = hashlib.blake2b(key=self._key, digest_size=32)
@@ -116,13 +88,13 @@ class BasicAuth:
         return keyed.digest()
 
     def _decoy(self, user: bytes) -> bytes:
-        """A hash for an unknown user: always the same for a name, as costly as one of the real ones."""
+        """A hash for an unknown user: always the same for a name, and as costly as one of the real hashes."""
         pick = int.from_bytes(self._digest(user, b"", b"")) % len(self._costs)
         return b"$2b$" + self._costs[pick] + _DECOY
 
 
 class _Recent:
-    """The digests seen last, at most `size`."""
+    """The digests seen last, at most `size` of them."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -151,7 +123,7 @@ def _fits(password: bytes, hashed: bytes) -> bool:
 
 
 def _credentials(authorization: str | None) -> tuple[bytes, bytes] | None:
-    """User and password of a Basic header (RFC 7617), None for any other."""
+    """User and password of a Basic header (RFC 7617); None for any other header."""
     scheme, _, encoded = (authorization or "").partition(" ")
     if scheme.lower() != "basic":
         return None

@@ -1,4 +1,4 @@
-"""One reading of a `web.config.file` as a value."""
+"""The content of a `web.config.file`, as a value."""
 
 import re
 from collections.abc import Mapping
@@ -9,12 +9,21 @@ from types import MappingProxyType
 
 import yaml
 
-from exporter.server.web_config import tls
-from exporter.server.web_config.document import Problems, WebConfigError, fields, flag, parse, text
+from exporter.server.web_config.document import (
+    Problems,
+    WebConfigError,
+    fields,
+    flag,
+    parse,
+    read_file,
+    text,
+)
+from exporter.server.web_config.tls_context import server_context
+from exporter.server.web_config.tls_settings import TlsSettings, read_tls_settings
 
 _SECTIONS = frozenset({"tls_server_config", "http_server_config", "basic_auth_users", "rate_limit"})
 
-# The headers that the toolkit lets be set, and their values where those are a closed set.
+# The headers that the toolkit allows, and their values where the toolkit allows only some.
 _HEADERS: Mapping[str, frozenset[str]] = {
     "Content-Security-Policy": frozenset(),
     "Strict-Transport-Security": frozenset(),
@@ -22,47 +31,52 @@ _HEADERS: Mapping[str, frozenset[str]] = {
     "X-Frame-Options": frozenset({"deny", "sameorigin"}),
     "X-XSS-Protection": frozenset(),
 }
-# Printable ASCII: a line break would let the file write headers of its own.
+# Printable ASCII: after a line break the value could add headers of its own.
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
 # The 22nd character of the salt carries two bits, so it is one of four.
 _BCRYPT = re.compile(r"\$2[abxy]\$(\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
-# The format allows 31, which takes days. A check cannot be cancelled, and the process stops within 5 seconds.
+# bcrypt allows 31, which takes days. A check cannot be cancelled, and the process must stop within 5 seconds.
 _COSTS = range(4, 16)
 
 
 @dataclass(frozen=True, slots=True)
 class WebConfig:
-    """`users` are bcrypt hashes by name; none means no basic auth. `ssl_context` None means plain HTTP."""
+    """What the file says. Without `tls` it is plain HTTP, and without `users` there is no basic auth."""
 
-    ssl_context: SSLContext | None = None
-    users: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    tls: TlsSettings | None = None
+    tls_context: SSLContext | None = None
+    users: Mapping[str, bytes] = field(default_factory=dict, repr=False)  # bcrypt hashes by name
     headers: Mapping[str, str] = field(default_factory=dict)
-    files: tuple[Path, ...] = ()  # everything this was read from
+    files: tuple[Path, ...] = ()  # the file and those it names
+    content: bytes = field(default=b"", repr=False)
 
 
 def load(path: Path) -> WebConfig:
-    """Reads the file and what it names. Raises `WebConfigError` with every problem at once."""
+    """Read the file and those it names. Raises `WebConfigError` with every problem at once."""
     problems = Problems()
-    sections = fields(_root(path, problems), "the file", problems, _SECTIONS)
-    tls_settings = tls.read(sections.get("tls_server_config"), path.parent, problems)
+    content = _content(path, problems)
+    root = None if problems else parse(content, problems)
+    sections = fields(root, "the file", problems, _SECTIONS)
+    tls_settings = read_tls_settings(sections.get("tls_server_config"), path.parent, problems)
     users = _users(sections.get("basic_auth_users"), problems)
     headers = _headers(sections.get("http_server_config"), problems)
     _check_rate_limit(sections.get("rate_limit"), problems)
-    context = tls.server_context(tls_settings, problems) if tls_settings else None
+    context = server_context(tls_settings, problems) if tls_settings else None
     files = (path, *(tls_settings.files() if tls_settings else ()))
     if problems:
         raise WebConfigError(tuple(problems), files)
-    return WebConfig(context, MappingProxyType(users), MappingProxyType(headers), files)
+    return WebConfig(
+        tls_settings, context, MappingProxyType(users), MappingProxyType(headers), files, content
+    )
 
 
-def _root(path: Path, problems: Problems) -> yaml.Node | None:
+def _content(path: Path, problems: Problems) -> bytes:
     try:
-        content = path.read_bytes()
+        return read_file(path)
     except OSError as error:
         problems.append(f"{path}: {error.strerror or 'cannot be read'}")
-        return None
-    return parse(content, problems)
+        return b""
 
 
 def _users(node: yaml.Node | None, problems: Problems) -> dict[str, bytes]:
@@ -99,7 +113,7 @@ def _headers(node: yaml.Node | None, problems: Problems) -> dict[str, str]:
 
 
 def _check_rate_limit(node: yaml.Node | None, problems: Problems) -> None:
-    """A scrape costs us next to nothing, so there is no limiter; only one that is off may be written."""
+    """The exporter has no rate limiter, because a scrape costs little. Only one that is off is accepted."""
     section = fields(node, "rate_limit", problems, {"interval", "burst"})
     text(section.get("burst"), "rate_limit.burst", problems)
     if text(section.get("interval"), "rate_limit.interval", problems) not in {"", "0", "0s"}:

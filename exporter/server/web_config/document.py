@@ -1,8 +1,8 @@
 """The file as YAML nodes, each with its line.
 
-Whatever is wrong is told by line and key, never by value: a value may be a password, a hash or a private key,
-also where it does not belong. Reading nodes instead of objects keeps the text of a scalar as it was written
-(`X-XSS-Protection: 0` is the string "0", as it is for the toolkit) and lets a key that comes twice be seen.
+An error names the line and the key, never the value: a value may be a password, a hash or a private key, also
+in the wrong place. Nodes keep the text of a scalar as it was written, so `X-XSS-Protection: 0` is the
+string "0", as it is for the toolkit. And nodes show a key that comes twice.
 """
 
 import re
@@ -11,15 +11,17 @@ from pathlib import Path
 
 import yaml
 
-# A key that looks like one may be named; anything else could be a secret on the wrong side of the colon.
+# An error may name a key of this form. Any other could be a secret on the wrong side of the colon.
 _NAMEABLE = re.compile(r"[A-Za-z][A-Za-z_-]{0,39}")
+# YAML can write these as escapes, but no file name, password or header can hold them.
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _NULL = "tag:yaml.org,2002:null"
 _BOOL = "tag:yaml.org,2002:bool"
 _TRUE = ("true", "yes", "on")
 
 
 class WebConfigError(Exception):
-    """Everything that is wrong with the file, for its author. `files` is what has to change to mend it."""
+    """Every problem of the file, for its author. `files` are the file and those it names."""
 
     def __init__(self, errors: tuple[str, ...], files: tuple[Path, ...] = ()) -> None:
         super().__init__("; ".join(errors))
@@ -28,7 +30,7 @@ class WebConfigError(Exception):
 
 
 class Problems(list[str]):
-    """What is wrong, in the order it was found."""
+    """The problems, in the order they were found."""
 
     def add(self, node: yaml.Node | None, text: str) -> None:
         self.append(text if node is None else f"line {line_of(node)}: {text}")
@@ -38,8 +40,15 @@ def line_of(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
 
 
+def read_file(path: Path) -> bytes:
+    """The content of a regular file. Raises OSError."""
+    if path.exists() and not path.is_file():
+        raise OSError(0, "not a regular file")  # to open a named pipe would wait for its writer
+    return path.read_bytes()
+
+
 def parse(content: bytes, problems: Problems) -> yaml.Node | None:
-    """The root node, or None for an empty or a broken file."""
+    """The root node; None where the file is empty or is not valid YAML."""
     try:
         root: yaml.Node | None = yaml.compose(content.decode(), Loader=yaml.SafeLoader)
     except UnicodeDecodeError:
@@ -59,7 +68,7 @@ def parse(content: bytes, problems: Problems) -> yaml.Node | None:
 def fields(
     node: yaml.Node | None, name: str, problems: Problems, known: Collection[str] | None = None
 ) -> Mapping[str, yaml.Node]:
-    """The values of a mapping by key; empty where it is absent. `known` None takes any key."""
+    """The values of a mapping by key; empty where it is absent. With `known` None any key is allowed."""
     if node is None or node.tag == _NULL:
         return {}
     if not isinstance(node, yaml.MappingNode):
@@ -69,6 +78,8 @@ def fields(
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
             problems.add(key, f"{name}: a key must be a string")
+        elif _NO_TEXT.search(key.value):
+            problems.add(key, f"{name}: a key holds a character that is not text")
         elif known is not None and key.value not in known:
             problems.add(key, f"{name}: unknown key{_named(key.value)}")
         elif key.value in found:
@@ -79,11 +90,14 @@ def fields(
 
 
 def text(node: yaml.Node | None, name: str, problems: Problems) -> str:
-    """A scalar as written; empty where it is absent, blank or null, which all mean unset."""
+    """A scalar as written; empty where it is absent, blank or null: all three mean unset."""
     if node is None or node.tag == _NULL:
         return ""
     if not isinstance(node, yaml.ScalarNode):
         problems.add(node, f"{name}: must be a string")
+        return ""
+    if _NO_TEXT.search(node.value):
+        problems.add(node, f"{name}: holds a character that is not text")
         return ""
     return str(node.value)
 

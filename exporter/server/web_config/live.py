@@ -1,112 +1,111 @@
-"""The `web.config.file` as it is now: a change is taken up without a restart, a broken one is not."""
+"""The `web.config.file` while the process runs: a good change is taken over, a bad one is refused and logged.
 
-import ssl
-from collections.abc import Mapping
+What must stay true: no change lets in what was kept out (`locks`). A file that is being written is not read:
+a change counts when two looks, half a second apart, see the same file.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Self
+
+import structlog
 
 from exporter.server.web_config.basic_auth import BasicAuth
 from exporter.server.web_config.config import WebConfig, load
 from exporter.server.web_config.document import WebConfigError
+from exporter.server.web_config.locks import removed_locks
+
+SETTLE_SECONDS = 0.5
+# A reading that finds other files named, or files that changed meanwhile, is repeated.
+_MAX_READINGS = 3
+_REMEDY = "to open the pages on purpose, restart the exporter"
 
 Stamp = tuple[int, int, int, int]
+Stamps = Mapping[Path, Stamp | None]
 
-_TLS_IS_FIXED = "tls_server_config cannot be added or removed while the listener is open: restart"
-# A reading that names new files is repeated, to have their stamps from before it; more than this and
-# somebody is writing faster than we read, which the next refresh sees.
-_MAX_READINGS = 3
+_log = structlog.stdlib.get_logger(__name__)
 
 
 class WebConfigFile:
-    """The last good reading of the file, of its certificate, key and CA; and what is wrong with a newer one.
+    """The web config in force, and the error of the file where the file says something else.
 
-    Not thread-safe: call it from the event loop. `refresh` costs a stat per file, and some milliseconds of
-    reading when something changed.
+    Owned by one event loop. `refresh` costs a stat per file while nothing changes.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises `WebConfigError` where the first reading is not good."""
+        """Raises `WebConfigError`."""
         self._path = path
-        self._stamps: Mapping[Path, Stamp | None] = {}
-        self.config: WebConfig = WebConfig()
+        self._stamps: Stamps = {}
+        self._stamps_in_force: Stamps = {}
+        self.config = WebConfig()
         self.error: WebConfigError | None = None
-        self._read((path,))
+        self.auth = BasicAuth({})
+        self.reread()
         if self.error is not None:
             raise self.error
-        self.auth = BasicAuth(self.config.users)
-        self.listener_context: ListenerContext | None = (
-            ListenerContext(self) if self.config.ssl_context else None
-        )
+        if not self.config.tls and not self.config.users:
+            _log.warning(
+                "the web config file asks for neither TLS nor passwords: the pages are open", file=str(path)
+            )
 
-    def refresh(self) -> bool:
-        """Reads again if a file changed; True where `config` or `error` may be new. Never raises."""
-        if _stamps(tuple(self._stamps)) == self._stamps:
-            return False
-        self._read(tuple(self._stamps))
-        self.auth.replace(self.config.users)
-        return True
-
-    def _read(self, files: tuple[Path, ...]) -> None:
-        for _ in range(_MAX_READINGS):
-            # Before reading: a change while we read is then one that the next refresh sees.
-            self._stamps = _stamps(files)
-            try:
-                config = load(self._path)
-            except WebConfigError as error:
-                self.error, named = error, error.files
-            else:
-                named = config.files
-                self._take(config)
-            if set(named) <= set(files):
-                break
-            files = named
-
-    def _take(self, config: WebConfig) -> None:
-        first = not self.config.files
-        if not first and (config.ssl_context is None) is not (self.config.ssl_context is None):
-            self.error = WebConfigError((_TLS_IS_FIXED,), config.files)
+    async def refresh(self) -> None:
+        """Take over a change of the files, once it has settled. Never raises."""
+        seen = _stamps(self._stamps)
+        if seen == self._stamps:
             return
-        self.config, self.error = config, None
+        await asyncio.sleep(SETTLE_SECONDS)
+        # Another request may have read it meanwhile.
+        if seen != self._stamps and seen == _stamps(self._stamps):
+            self.reread()
+
+    def reread(self) -> None:
+        """Read the files as they are, and take over or refuse what they say."""
+        files: Sequence[Path] = tuple(self._stamps) or (self._path,)
+        for _ in range(_MAX_READINGS):
+            stamps = _stamps(files)
+            found = _load(self._path)
+            if set(found.files) == set(files) and stamps == _stamps(files):
+                self._stamps = stamps
+                self._judge(found, stamps)
+                return
+            files = found.files
+        self.error = WebConfigError((f"{self._path}: the file changes while it is read",), (self._path,))
+
+    def _judge(self, found: WebConfig | WebConfigError, stamps: Stamps) -> None:
+        first = not self.config.files
+        if isinstance(found, WebConfig) and (removed := removed_locks(self.config, found)):
+            found = WebConfigError((*removed, _REMEDY), found.files)
+        if isinstance(found, WebConfigError):
+            self.error = found
+            if not first:
+                _log.error("web config file refused: the last good one stays in force", cause=str(found))
+            return
+        if found.tls == self.config.tls and all(
+            stamps[file] == self._stamps_in_force[file] for file in found.files if file != self._path
+        ):
+            # With another context, every open connection would have to be made again.
+            found = replace(found, tls_context=self.config.tls_context)
+        self.config, self.error, self._stamps_in_force = found, None, stamps
+        self.auth.replace(found.users)
+        if not first:
+            _log.info("web config file taken over", tls=found.tls is not None, users=len(found.users))
 
 
-class ListenerContext(ssl.SSLContext):
-    """What a listener is given once. Each new connection is wrapped by the context of the file as it is then.
-
-    Loading a new certificate into a context that is in use cannot take a CA out of it again, and a context
-    swapped in by `sni_callback` brings no versions, ciphers or verify mode; so the whole context is
-    exchanged, in the one call by which asyncio turns it into a connection. Sessions of an old context are
-    not resumed. Not for blocking sockets: `wrap_socket` knows no certificate.
-    """
-
-    _file: WebConfigFile
-
-    def __new__(cls, file: WebConfigFile) -> Self:
-        context = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
-        context._file = file
-        return context
-
-    def wrap_bio(
-        self,
-        incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
-        server_side: bool = False,  # noqa: FBT001, FBT002  # the signature of ssl.SSLContext
-        server_hostname: str | bytes | None = None,
-        session: ssl.SSLSession | None = None,
-    ) -> ssl.SSLObject:
-        self._file.refresh()
-        context = self._file.config.ssl_context
-        if context is None:
-            raise ssl.SSLError("no TLS configuration")
-        return context.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+def _load(path: Path) -> WebConfig | WebConfigError:
+    try:
+        return load(path)
+    except WebConfigError as error:
+        return error
 
 
-def _stamps(files: tuple[Path, ...]) -> Mapping[Path, Stamp | None]:
+def _stamps(files: Stamps | Sequence[Path]) -> Stamps:
     return {file: _stamp(file) for file in files}
 
 
 def _stamp(file: Path) -> Stamp | None:
     try:
-        status = file.stat()  # through links: Kubernetes swaps one to change a mounted secret
+        status = file.stat()  # follows links: Kubernetes replaces one to change a mounted secret
     except OSError:
         return None
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

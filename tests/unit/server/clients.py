@@ -1,4 +1,4 @@
-"""Clients that behave as none should, on real sockets."""
+"""A server in this process, and clients with plain sockets that may misbehave."""
 
 import asyncio
 import socket
@@ -22,15 +22,15 @@ HEALTHY = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
 @dataclass
-class Door:
-    """A server in this process, and sockets to it."""
+class LocalServer:
+    """A server in this process, and clients of it."""
 
     host: str
     port: int
     exposition: Exposition
 
     async def connect(self, first: bytes = b"", source: str = "127.0.0.1", buffer: int = 0) -> socket.socket:
-        """A socket that has sent something; `buffer` makes it take little at a time."""
+        """A socket that has sent `first`. A small `buffer` makes it receive little at a time."""
         made = socket.socket()
         if buffer:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -47,7 +47,7 @@ class Door:
         return made
 
     async def ask(self, request: bytes = HEALTHY, source: str = "127.0.0.1") -> bytes:
-        """Everything that is answered to a request until the connection is closed; nothing for a reset."""
+        """The whole answer to a request, until the connection is closed; empty after a reset."""
         with await self.connect(request, source) as made:
             return await rest(made)
 
@@ -58,7 +58,7 @@ class Door:
 
 
 async def rest(made: socket.socket) -> bytes:
-    """What comes until the other side closes the connection, which it must."""
+    """Everything that is received until the other side closes the connection, which it must do."""
     loop = asyncio.get_running_loop()
     got: list[bytes] = []
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -71,7 +71,7 @@ async def rest(made: socket.socket) -> bytes:
 
 
 async def some(made: socket.socket) -> bytes:
-    """The next bytes that come."""
+    """The next bytes that are received."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         return await asyncio.get_running_loop().sock_recv(made, 1 << 16)
 
@@ -90,17 +90,19 @@ def open_files() -> int:
 
 
 def with_a_large_body(exposition: Exposition, megabytes: int) -> None:
-    """Let it serve so much, all of it names of jobs."""
+    """Make the body of the metrics this large, with long names of jobs."""
     jobs = {str(number): (Job(name=f"{number:01000}"), None) for number in range(megabytes * 1000)}
     exposition.update("adb-1.2.test", {}, jobs)
 
 
 @asynccontextmanager
-async def door(limits: Limits | None = None, web_config: WebConfigFile | None = None) -> AsyncIterator[Door]:
+async def local_server(
+    limits: Limits | None = None, web_config: WebConfigFile | None = None
+) -> AsyncIterator[LocalServer]:
     """A server without workspaces, on loopback."""
     own_metrics = OwnMetrics()
     exposition = Exposition(own_metrics, Layout())
     settings = Settings.model_validate({"web": {"listen_address": "127.0.0.1:0"}})
     async with WebServer(settings, web_config, exposition, own_metrics, [], limits).listening() as address:
         host, _, port = address.rpartition(":")
-        yield Door(host, int(port), exposition)
+        yield LocalServer(host, int(port), exposition)

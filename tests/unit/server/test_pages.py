@@ -1,12 +1,14 @@
-"""The pages on a real socket: what is served, to whom, and what the health paths tell."""
+"""The pages on a real socket: what is served, to whom, and what the health paths say."""
 
 import asyncio
 import gzip
+import re
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urljoin
 
 import aiohttp
 import bcrypt
@@ -23,7 +25,7 @@ from exporter.own_metrics import OwnMetrics, WorkspaceMetrics
 from exporter.runs.layout import Layout
 from exporter.runs.records import Job
 from exporter.server.pages import DEAD_AFTER_INTERVALS, WebServer, WorkspaceView
-from exporter.server.status_page import landing_page
+from exporter.server.status_page import status_page
 from exporter.server.web_config import WebConfigFile
 from tests.unit.exposition import Observed
 from tests.unit.exposition.test_negotiation import BROWSER, PROMETHEUS_2, PROMETHEUS_3
@@ -57,7 +59,7 @@ class Site:
     bodies: list[bytes] = field(default_factory=list)
 
     async def ask(self, path: str, method: str = "GET", **headers: str) -> aiohttp.ClientResponse:
-        """The answer, with its body read as it came over the wire and kept in `bodies`."""
+        """The answer. Its body is kept in `bodies`, as it was sent."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         target = URL(f"{self.url}{path}", encoded=True)
         async with self.session.request(method, target, headers=named, allow_redirects=False) as response:
@@ -86,7 +88,7 @@ async def serving(
     made = [make(own_metrics) for make in views]
     async with (
         WebServer(settings, web_config, exposition, own_metrics, made).listening() as address,
-        # As it comes: nothing is unpacked, and nothing asked for that the test does not ask for.
+        # No decompression, and no header that the test does not name.
         aiohttp.ClientSession(
             auto_decompress=False, skip_auto_headers=["Accept", "Accept-Encoding"]
         ) as session,
@@ -114,8 +116,8 @@ def guarded(tmp_path: Path) -> WebConfigFile:
 @pytest.mark.parametrize(
     "path", ["/nothing", "/metrics/", "/metricsx", "/-/", "/-/healthy/x", "/favicon.ico"]
 )
-async def test_other_paths_are_not_there(site: Site, path: str) -> None:
-    """What is not a page is 404."""
+async def test_other_paths_are_404(site: Site, path: str) -> None:
+    """Every other path answers 404."""
     assert (await site.ask(path)).status == 404
 
 
@@ -137,8 +139,8 @@ async def test_head_is_get_without_the_body(site: Site, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [*PAGES, *HEALTH, "/nothing"])
-async def test_every_answer_is_dressed(site: Site, path: str) -> None:
-    """Security headers are on every answer, also on errors."""
+async def test_every_answer_has_the_security_headers(site: Site, path: str) -> None:
+    """Errors have them too."""
     headers = (await site.ask(path)).headers
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert "default-src 'none'" in headers["Content-Security-Policy"]
@@ -200,12 +202,23 @@ async def test_a_scrape_sees_the_newest_commit(site: Site) -> None:
         assert f'job_name="{name}"' in gzip.decompress(site.bodies[-1]).decode()
 
 
-async def test_the_metrics_can_be_served_elsewhere() -> None:
-    """Another telemetry path is served and linked to, and the usual one is not there."""
+async def test_the_metrics_can_be_served_under_another_path() -> None:
+    """Another telemetry path is served, and the usual one is not there."""
     async with serving(view, telemetry_path="/a/b") as site:
         assert (await site.ask("/a/b")).status == 200
         assert (await site.ask("/metrics")).status == 404
-        assert 'href="/a/b"' in await site.text("/")
+
+
+@pytest.mark.parametrize("telemetry_path", ["/metrics", "/a/b"])
+async def test_links_of_the_status_page_work_below_any_path_of_a_reverse_proxy(telemetry_path: str) -> None:
+    """A browser that has the page from /databricks/ follows each link to a path below /databricks/."""
+    async with serving(view, telemetry_path=telemetry_path) as site:
+        page = await site.text("/")
+        links = re.findall(r'(?:href|src|action)="([^"]*)"', page)
+        assert [urljoin("https://proxy.test/databricks/", link) for link in links] == [
+            f"https://proxy.test/databricks{telemetry_path}"
+        ]
+        assert (await site.ask(urljoin("/", links[0]))).status == 200
 
 
 async def test_health_is_a_sign_of_life_within_ten_intervals() -> None:
@@ -222,11 +235,11 @@ async def test_health_is_a_sign_of_life_within_ten_intervals() -> None:
         assert (await site.ask("/-/healthy")).status == 503
         assert "sleepy" in site.bodies[-1].decode()
         assert "adb-1.2.test" not in site.bodies[-1].decode()
-        assert (await site.ask("/-/ready")).status == 200, "one thing has nothing to do with the other"
+        assert (await site.ask("/-/ready")).status == 200, "readiness does not depend on it"
 
 
 async def test_ready_is_when_every_workspace_was_polled() -> None:
-    """503 while any workspace waits for its first successful poll, and it says which."""
+    """503 while any workspace waits for its first successful poll; the answer names the workspace."""
     ready = {"first": False, "second": False}
 
     def waiting(name: str) -> Callable[[OwnMetrics], WorkspaceView]:
@@ -246,8 +259,8 @@ async def test_ready_is_when_every_workspace_was_polled() -> None:
 @pytest.mark.parametrize(
     "path", [*PAGES, "/nothing", "/-/", "/-/healthy/", "//-/healthy", "/-/healthy/../../metrics", "/-/Ready"]
 )
-async def test_basic_auth_shuts_everything_else(guarded: WebConfigFile, path: str) -> None:
-    """Without the password there is no page, and no telling which paths exist."""
+async def test_with_basic_auth_every_other_path_is_shut(guarded: WebConfigFile, path: str) -> None:
+    """Without the password the answer is 401, whether the path exists or not."""
     async with serving(view, web_config=guarded) as site:
         response = await site.ask(path)
         assert response.status == 401
@@ -258,7 +271,7 @@ async def test_basic_auth_shuts_everything_else(guarded: WebConfigFile, path: st
 
 
 async def test_the_health_paths_stay_open(guarded: WebConfigFile) -> None:
-    """Liveness and readiness are for who has no password, with the configured headers."""
+    """They need no password, and have the configured headers."""
     async with serving(view, web_config=guarded) as site:
         for path in HEALTH:
             response = await site.ask(path)
@@ -277,7 +290,7 @@ async def test_the_health_paths_stay_open(guarded: WebConfigFile) -> None:
 async def test_the_password_opens_the_pages(
     guarded: WebConfigFile, user: str, password: str, status: int
 ) -> None:
-    """The right user with the right password reads the metrics and the landing page; nobody else does."""
+    """Only the right user with the right password reads the metrics and the status page."""
     authorization = aiohttp.encode_basic_auth(user, password)
     async with serving(view, web_config=guarded) as site:
         for path in PAGES:
@@ -290,23 +303,23 @@ async def test_a_password_taken_away_shuts_the_pages(guarded: WebConfigFile) -> 
     authorization = aiohttp.encode_basic_auth("prometheus", PASSWORD)
     async with serving(view, web_config=guarded) as site:
         assert (await site.ask("/metrics", Authorization=authorization)).status == 200
-        path.write_text(path.read_text().replace("prometheus:", "somebody-else:"))
+        path.write_text(path.read_text().replace("prometheus:", "another-user:"))
         assert (await site.ask("/metrics", Authorization=authorization)).status == 401
 
 
-async def test_the_landing_page_shows_the_state_at_a_glance(site: Site) -> None:
+async def test_the_status_page_shows_the_state_at_a_glance(site: Site) -> None:
     """Version, link to the metrics, series, workspace and that it is not up are on the page."""
     page = await site.text("/")
     assert f"Version {__version__}" in page
-    assert 'href="/metrics"' in page
+    assert 'href="metrics"' in page
     assert "0 series" in page
     assert "<td>adb-1.2.test</td>" in page
     assert '<td class="down">down</td><td>never</td>' in page
     assert (await site.ask("/")).content_type == "text/html"
 
 
-async def test_errors_are_text_on_the_landing_page() -> None:
-    """What a server wrote into an error, and a workspace's name, cannot become part of the page."""
+async def test_errors_are_text_on_the_status_page() -> None:
+    """The text of an error and the name of a workspace cannot add HTML to the page."""
     made: list[WorkspaceView] = []
 
     def hostile(own_metrics: OwnMetrics) -> WorkspaceView:
@@ -321,7 +334,16 @@ async def test_errors_are_text_on_the_landing_page() -> None:
     assert "<td>&lt;b&gt;&quot;&amp;</td>" in page
 
 
-def test_the_landing_page_of_a_workspace_that_is_up() -> None:
+def test_control_characters_are_visible_on_the_status_page() -> None:
+    """Escape sequences, line breaks, changes of the writing direction and half characters read as text."""
+    own_metrics = WorkspaceMetrics(OwnMetrics(), "adb\x07", INTERVAL)
+    own_metrics.poll_ended(1.0, "HTTP 500: \x1b[2J\r\nts=now\u202e\u0085\ud800 Zürich 🎉")
+    page = status_page("/metrics", 0, [own_metrics])
+    assert "<td>adb\\x07</td>" in page
+    assert "<td>HTTP 500: \\x1b[2J\\r\\nts=now\\u202e\\x85\\ud800 Zürich 🎉</td>" in page
+
+
+def test_the_status_page_of_a_workspace_that_is_up() -> None:
     """After a success the row says up, since when, how many runs are active, and no error."""
     now = 100.0
     own_metrics = WorkspaceMetrics(OwnMetrics(), "adb-1.2.test", INTERVAL, lambda: now)
@@ -329,7 +351,7 @@ def test_the_landing_page_of_a_workspace_that_is_up() -> None:
     own_metrics.poll_ended(1.0, None)
     own_metrics.active_runs = 3
     now = 107.0
-    page = landing_page("/metrics", 1234, [own_metrics])
+    page = status_page("/metrics", 1234, [own_metrics])
     assert '<td class="up">up</td>' in page
     assert "<td>7 s</td><td>3</td><td>1</td><td>none</td>" in page
     assert "1234 series" in page

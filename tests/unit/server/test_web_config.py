@@ -1,4 +1,4 @@
-"""The web.config.file: what is taken, what is refused, and that nothing secret is ever told."""
+"""The web.config.file: what is accepted, what is refused, and that no error quotes a secret."""
 
 import ssl
 from pathlib import Path
@@ -43,15 +43,15 @@ def errors_of(folder: Path, content: str) -> tuple[str, ...]:
 
 def test_an_empty_file_is_plain_http_without_users(tmp_path: Path) -> None:
     config = read(tmp_path, "")
-    assert config == WebConfig(None, {}, {}, (tmp_path / "web.yml",))
+    assert config == WebConfig(files=(tmp_path / "web.yml",))
 
 
-def test_empty_sections_are_as_good_as_absent_ones(tmp_path: Path) -> None:
+def test_empty_sections_count_as_absent(tmp_path: Path) -> None:
     config = read(tmp_path, "tls_server_config:\nbasic_auth_users: {}\nhttp_server_config: ~\nrate_limit:\n")
-    assert (config.ssl_context, dict(config.users), dict(config.headers)) == (None, {}, {})
+    assert (config.tls_context, dict(config.users), dict(config.headers)) == (None, {}, {})
 
 
-def test_everything_that_python_can_do_is_taken(certificates: Path) -> None:
+def test_everything_that_python_supports_is_accepted(certificates: Path) -> None:
     config = read(
         certificates,
         f"""\
@@ -78,7 +78,7 @@ basic_auth_users:
 rate_limit: {{interval: 0, burst: 5}}
 """,
     )
-    context = config.ssl_context
+    context = config.tls_context
     assert context is not None
     assert (context.minimum_version, context.maximum_version) == (
         ssl.TLSVersion.TLSv1_2,
@@ -99,7 +99,7 @@ rate_limit: {{interval: 0, burst: 5}}
     )
 
 
-def test_certificate_key_and_ca_may_stand_in_the_file_itself(certificates: Path) -> None:
+def test_certificate_key_and_ca_may_be_part_of_the_file(certificates: Path) -> None:
     def indented(name: str) -> str:
         return (certificates / name).read_text().replace("\n", "\n    ")
 
@@ -109,20 +109,20 @@ def test_certificate_key_and_ca_may_stand_in_the_file_itself(certificates: Path)
         f"  key: |\n    {indented('server.key')}\n"
         f"  client_ca: |\n    {indented('ca.pem')}\n  client_auth_type: VerifyClientCertIfGiven\n",
     )
-    assert config.ssl_context is not None
-    assert config.ssl_context.verify_mode is ssl.CERT_OPTIONAL
-    assert len(config.ssl_context.get_ca_certs()) == 1
+    assert config.tls_context is not None
+    assert config.tls_context.verify_mode is ssl.CERT_OPTIONAL
+    assert len(config.tls_context.get_ca_certs()) == 1
     assert config.files == (certificates / "web.yml",)
 
 
 def test_only_suites_of_tls_1_3_leave_only_tls_1_3(certificates: Path) -> None:
     config = read(certificates, TLS + "  cipher_suites: [TLS_AES_128_GCM_SHA256]\n")
-    assert config.ssl_context is not None
-    assert config.ssl_context.minimum_version is ssl.TLSVersion.TLSv1_3
+    assert config.tls_context is not None
+    assert config.tls_context.minimum_version is ssl.TLSVersion.TLSv1_3
 
 
 def test_the_defaults_are_tls_1_2_and_newer_without_client_certificates(certificates: Path) -> None:
-    context = read(certificates, TLS).ssl_context
+    context = read(certificates, TLS).tls_context
     assert context is not None
     assert (context.minimum_version, context.verify_mode) == (ssl.TLSVersion.TLSv1_2, ssl.CERT_NONE)
 
@@ -188,15 +188,15 @@ BAD_FILES = [
     (
         TLS + "  client_auth_type: RequireAnyClientCert",
         (
-            "line 4: tls_server_config.client_auth_type: RequireAnyClientCert takes certificates that"
-            f" nobody verified, which Python's ssl cannot; use one of {CHOICES}"
+            "line 4: tls_server_config.client_auth_type: RequireAnyClientCert accepts certificates"
+            f" without verifying them, which Python's ssl cannot do; use one of {CHOICES}"
         ),
     ),
     (
         TLS + "  client_auth_type: RequestClientCert",
         (
-            "line 4: tls_server_config.client_auth_type: RequestClientCert takes certificates that"
-            f" nobody verified, which Python's ssl cannot; use one of {CHOICES}"
+            "line 4: tls_server_config.client_auth_type: RequestClientCert accepts certificates"
+            f" without verifying them, which Python's ssl cannot do; use one of {CHOICES}"
         ),
     ),
     (
@@ -272,6 +272,14 @@ BAD_FILES = [
         "line 2: basic_auth_users: the bcrypt cost must be 4 to 15",
     ),
     (f"basic_auth_users:\n  a: {HASH}\n  a: {HASH}", "line 3: basic_auth_users: a key comes twice"),
+    (
+        f'basic_auth_users: {{"\\ud800": {HASH}}}',
+        "line 1: basic_auth_users: a key holds a character that is not text",
+    ),
+    (
+        TLS + '  client_ca_file: "a\\0"',
+        "line 4: tls_server_config.client_ca_file: holds a character that is not text",
+    ),
     ("basic_auth_users: [alice]", "line 1: basic_auth_users: must be a mapping"),
     ("rate_limit: {interval: 1s}", "line 1: rate_limit: not supported; leave it out or set interval to 0"),
 ]
@@ -289,7 +297,7 @@ def test_a_bad_file_is_refused_with_its_line_and_without_its_values(
     assert "$2" not in errors[0]
 
 
-def test_a_missing_file_is_told_by_its_path(tmp_path: Path) -> None:
+def test_a_missing_file_is_named_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(WebConfigError, match=r"none\.yml: No such file or directory"):
         load(tmp_path / "none.yml")
 
@@ -300,7 +308,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "web.yml")
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     errors = errors_of(
         tmp_path,
         "tls_server_config:\n  cert_file: none.pem\n  min_version: SSL3\n  colour: red\n"
@@ -310,11 +318,11 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     assert "SECRET" not in " ".join(errors)
 
 
-def test_a_private_key_pasted_where_a_path_belongs_is_not_echoed(certificates: Path) -> None:
+def test_a_private_key_in_place_of_a_path_is_not_quoted(certificates: Path) -> None:
     key = (certificates / "server.key").read_text().replace("\n", "\\n")
     errors = errors_of(certificates, f'tls_server_config:\n  cert_file: server.pem\n  key_file: "{key}"\n')
     assert "PRIVATE" not in str(errors)
 
 
-def test_hashes_do_not_show_when_a_config_is_printed(tmp_path: Path) -> None:
+def test_hashes_are_not_in_the_repr_of_a_config(tmp_path: Path) -> None:
     assert HASH not in repr(read(tmp_path, f"basic_auth_users: {{alice: {HASH}}}"))

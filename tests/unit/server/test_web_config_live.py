@@ -1,23 +1,35 @@
-"""TLS as a client sees it, and files that change under a listener that stays open."""
+"""TLS as a client sees it, and files that change while the listener is open."""
 
 import asyncio
 import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import bcrypt
 import pytest
-from aiohttp import web
 from cryptography import x509
+from structlog.testing import capture_logs
 
 from exporter.server.web_config import WebConfigError, WebConfigFile
+from exporter.server.web_config.live import SETTLE_SECONDS
 from tests.certificates import Identity, make_ca, make_leaf
+from tests.unit.server.clients import GET, local_server, rest, some
 
 TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
 MUTUAL = TLS + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: client-ca.pem\n"
+
+
+def users(**passwords: str) -> str:
+    """A file with these users; each on a line of its own."""
+    hashed = {
+        user: bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+        for user, password in passwords.items()
+    }
+    return "basic_auth_users:\n" + "".join(f"  {user}: {line}\n" for user, line in hashed.items())
+
 
 REFUSED = (ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)
 
@@ -57,27 +69,15 @@ def place(tmp_path: Path) -> Place:
 
 
 def error_of(file: WebConfigFile) -> str:
-    """What is wrong now, empty for nothing. Asked anew: mypy keeps what an assert said of an attribute."""
+    """The error now; empty for none. A function, because mypy keeps what an assert said of an attribute."""
     return str(file.error or "")
 
 
 @asynccontextmanager
 async def listening(file: WebConfigFile) -> AsyncIterator[int]:
-    """The server of aiohttp on loopback; yields its port."""
-
-    async def hello(_request: web.Request) -> web.Response:
-        return web.Response(text="hello")
-
-    app = web.Application()
-    app.router.add_get("/", hello)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=file.listener_context)
-    await site.start()
-    try:
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
+    """A server with this web config on loopback; yields its port."""
+    async with local_server(web_config=file) as server:
+        yield server.port
 
 
 async def connect(port: int, client: ssl.SSLContext) -> tuple[x509.Certificate, ssl.SSLObject]:
@@ -100,7 +100,7 @@ async def test_a_client_that_knows_the_ca_gets_an_answer_over_tls(place: Place) 
     assert tls.version() == "TLSv1.3"
 
 
-async def test_http_1_1_is_what_a_client_that_prefers_http_2_gets(place: Place) -> None:
+async def test_a_client_that_prefers_http_2_gets_http_1_1(place: Place) -> None:
     client = place.client()
     client.set_alpn_protocols(["h2", "http/1.1"])
     async with listening(place.write(TLS)) as port:
@@ -211,7 +211,7 @@ async def test_a_certificate_without_its_key_is_not_served_until_the_key_follows
     assert not error_of(file)
 
 
-async def test_a_ca_that_is_taken_away_is_trusted_no_more_and_its_session_not_resumed(place: Place) -> None:
+async def test_a_removed_client_ca_is_not_trusted_and_its_sessions_are_not_resumed(place: Place) -> None:
     old, new = make_ca("old"), make_ca("new")
     place.trust_clients_of(old)
     client = place.client(make_leaf(old))
@@ -255,10 +255,10 @@ def test_a_broken_first_file_is_an_error_at_start(place: Place) -> None:
         place.write("tls_server_config: {cert_file: server.pem}")
 
 
-def test_nothing_is_read_again_while_nothing_changes(place: Place) -> None:
+async def test_nothing_is_read_again_while_nothing_changes(place: Place) -> None:
     file = place.write(TLS)
     config = file.config
-    assert not file.refresh()
+    await file.refresh()
     assert file.config is config
 
 
@@ -266,45 +266,54 @@ def test_a_broken_change_keeps_the_last_good_file_and_says_why(place: Place) -> 
     file = place.write(TLS)
     good = file.config
     place.path.write_text(TLS + "  colour: red\n")
-    assert file.refresh()
+    file.reread()
     assert file.config is good
     assert error_of(file) == "line 4: tls_server_config: unknown key colour"
-    assert not file.refresh()
     place.path.write_text(TLS + "  min_version: TLS13\n")
-    assert file.refresh()
+    file.reread()
     assert not error_of(file)
     assert file.config is not good
 
 
-def test_a_file_that_goes_away_keeps_the_last_good_one(place: Place) -> None:
+def test_without_the_file_the_last_good_one_stays(place: Place) -> None:
     file = place.write(TLS)
     place.path.unlink()
-    assert file.refresh()
-    assert file.config.ssl_context is not None
+    file.reread()
+    assert file.config.tls is not None
     assert error_of(file)
 
 
-def test_a_certificate_that_was_missing_is_noticed_when_it_comes(place: Place) -> None:
+def test_a_named_pipe_in_place_of_the_file_is_refused(place: Place) -> None:
+    """To open it would wait for ever, and no request would be answered."""
+    file = place.write(TLS)
+    place.path.unlink()
+    os.mkfifo(place.path)
+    file.reread()
+    assert file.config.tls is not None
+    assert "not a regular file" in error_of(file)
+
+
+async def test_a_certificate_that_was_missing_is_noticed_when_it_comes(place: Place) -> None:
     file = place.write(TLS)
     place.path.write_text(TLS.replace("server.", "next."))
-    assert file.refresh()
+    await file.refresh()
     assert error_of(file)
     make_leaf(place.ca).write(place.folder, "next")
-    assert file.refresh()
+    await file.refresh()
     assert not error_of(file)
     assert file.config.files == (place.path, place.folder / "next.pem", place.folder / "next.key")
 
 
-def test_a_rewrite_with_the_same_size_and_time_is_noticed(place: Place) -> None:
+async def test_a_rewrite_with_the_same_size_and_time_is_noticed(place: Place) -> None:
     file = place.write("http_server_config: {headers: {X-XSS-Protection: 0}}")
     before = place.path.stat()
     place.path.write_text("http_server_config: {headers: {X-XSS-Protection: 1}}")
     os.utime(place.path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert file.refresh()
+    await file.refresh()
     assert dict(file.config.headers) == {"X-XSS-Protection": "1"}
 
 
-def test_a_mounted_secret_changes_by_a_swapped_link(place: Place) -> None:
+async def test_a_mounted_secret_changes_by_a_swapped_link(place: Place) -> None:
     """How Kubernetes updates a volume: a link to a folder is replaced."""
     for version, value in (("one", "0"), ("two", "1")):
         (place.folder / version).mkdir()
@@ -316,31 +325,93 @@ def test_a_mounted_secret_changes_by_a_swapped_link(place: Place) -> None:
     file = WebConfigFile(link / "web.yml")
     (place.folder / "swap").symlink_to("two")
     (place.folder / "swap").rename(link)
-    assert file.refresh()
+    await file.refresh()
     assert dict(file.config.headers) == {"X-XSS-Protection": "1"}
 
 
-def test_tls_cannot_come_or_go_under_an_open_listener(place: Place) -> None:
-    file = place.write(TLS)
-    place.path.write_text("")
-    assert file.refresh()
-    assert file.config.ssl_context is not None
-    assert "restart" in error_of(file)
-    place.path.write_text(TLS)
-    assert file.refresh()
-    assert not error_of(file)
-
-
-async def test_a_changed_password_counts_after_the_refresh(place: Place) -> None:
-    def users(password: bytes) -> str:
-        return f"basic_auth_users: {{alice: '{bcrypt.hashpw(password, bcrypt.gensalt(4)).decode()}'}}"
-
+async def test_a_changed_password_counts_from_the_next_request(place: Place) -> None:
     old, new = "Basic YWxpY2U6b2xk", "Basic YWxpY2U6bmV3"
-    file = place.write(users(b"old"))
-    assert file.listener_context is None
+    file = place.write(users(alice="old"))
     assert await file.auth.allows(old)
-    place.path.write_text(users(b"new"))
-    file.refresh()
+    place.path.write_text(users(alice="new"))
+    await file.refresh()
     assert not await file.auth.allows(old)
     assert await file.auth.allows(new)
     file.auth.close()
+
+
+async def test_a_change_is_taken_over_once_and_logged_once_however_many_ask(place: Place) -> None:
+    file = place.write(users(alice="old"))
+    with capture_logs() as logged:
+        place.path.write_text("")
+        await asyncio.gather(*(file.refresh() for _ in range(50)))
+        await file.refresh()
+        place.path.write_text(users(alice="new"))
+        await asyncio.gather(*(file.refresh() for _ in range(50)))
+    assert [(line["log_level"], line["event"]) for line in logged] == [
+        ("error", "web config file refused: the last good one stays in force"),
+        ("info", "web config file taken over"),
+    ]
+
+
+async def test_a_file_is_not_read_while_it_is_written(place: Place) -> None:
+    """Each piece is good YAML with fewer users. No user is shut out, and the whole file counts."""
+    before, after = users(alice="a", bob="b"), users(alice="a", bob="b", carol="c")
+    file = place.write(before)
+    place.path.write_text("")
+    for line in after.splitlines(keepends=True):
+        with place.path.open("a") as growing:
+            growing.write(line)
+        looking = asyncio.create_task(file.refresh())
+        await asyncio.sleep(SETTLE_SECONDS / 2)
+        assert set(file.config.users) == {"alice", "bob"}
+    await looking
+    await file.refresh()
+    assert set(file.config.users) == {"alice", "bob", "carol"}
+
+
+async def test_a_change_of_users_keeps_the_tls_connections(place: Place) -> None:
+    """Also where the TLS section moves to another line. A renewed certificate counts all the same."""
+    file = place.write(users(alice="a") + TLS)
+    context = file.config.tls_context
+    place.path.write_text(users(alice="b", bob="b") + TLS)
+    file.reread()
+    assert file.config.tls_context is context
+    place.serve_with(make_leaf(place.ca))
+    place.path.write_text("")
+    file.reread()
+    assert error_of(file)
+    place.path.write_text(users(alice="c") + TLS)
+    file.reread()
+    assert not error_of(file)
+    assert file.config.tls_context is not context
+
+
+async def test_tls_that_is_added_counts_for_connections_that_are_already_open(place: Place) -> None:
+    """A plain connection gets no answer any more, and the next one must speak TLS."""
+    file = place.write("")
+    async with local_server(web_config=file) as server:
+        with await server.connect(GET) as plain:
+            assert b" 200 OK" in await some(plain)
+            place.path.write_text(TLS)
+            await asyncio.get_running_loop().sock_sendall(plain, GET)
+            assert await rest(plain) == b""
+        await connect(server.port, place.client())
+
+
+async def test_a_removed_client_ca_ends_the_connections_of_its_clients(place: Place) -> None:
+    """A connection that is already open gets no answer to its next request."""
+    old, new = make_ca("old"), make_ca("new")
+    place.trust_clients_of(old)
+    ask = b"GET /-/healthy HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with listening(place.write(MUTUAL)) as port:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=place.client(make_leaf(old)), server_hostname="localhost"
+        )
+        writer.write(ask)
+        assert (await reader.readuntil(b"OK\n")).startswith(b"HTTP/1.1 200")
+        place.trust_clients_of(new)
+        writer.write(ask)
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.transport.abort()

@@ -1,20 +1,15 @@
-"""`tls_server_config`, which is written in the words of Go's crypto/tls, as an `ssl.SSLContext`.
+"""The settings of `tls_server_config`, which uses the words of Go's crypto/tls. No file is read here."""
 
-`read` understands the words and touches no file; `server_context` reads certificate, key and CA.
-"""
-
-import os
 import ssl
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from exporter.server.web_config.document import Problems, fields, flag, line_of, text, texts
 
-_SECTION = "tls_server_config"
+SECTION = "tls_server_config"
 _KEYS = frozenset(
     {
         "cert", "key", "client_ca", "cert_file", "key_file", "client_ca_file", "client_auth_type",
@@ -28,7 +23,7 @@ _CLIENT_AUTH = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
-# Python's ssl verifies every certificate it asks for; these ask for one and do not.
+# These ask for a certificate and do not verify it. Python's ssl verifies every certificate it asks for.
 _UNVERIFIED_CLIENT_AUTH = frozenset({"RequestClientCert", "RequireAnyClientCert", "RequireClientCert"})
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
@@ -57,10 +52,10 @@ _OTHER_CURVES = frozenset({"X25519", "X25519MLKEM768"})
 
 @dataclass(frozen=True, slots=True)
 class Pem:
-    """Where a PEM document comes from: a file, or the text itself. Never printed: it may be a key."""
+    """A PEM document: the path of its file, or its text. Never printed: it may be a key."""
 
     name: str
-    line: int
+    line: int = field(compare=False)
     path: Path | None
     inline: bytes
 
@@ -76,17 +71,17 @@ class TlsSettings:
     client_auth: ssl.VerifyMode
     min_version: ssl.TLSVersion
     max_version: ssl.TLSVersion
-    ciphers: str  # in OpenSSL's form; empty leaves Python's own list
-    curve: str  # in OpenSSL's form; empty leaves OpenSSL's own list
+    ciphers: str  # in OpenSSL's form; empty means Python's own list
+    curve: str  # in OpenSSL's form; empty means OpenSSL's own list
     prefer_server_ciphers: bool
 
     def files(self) -> tuple[Path, ...]:
         return tuple(pem.path for pem in (self.cert, self.key, self.client_ca) if pem and pem.path)
 
 
-def read(node: yaml.Node | None, folder: Path, problems: Problems) -> TlsSettings | None:
+def read_tls_settings(node: yaml.Node | None, folder: Path, problems: Problems) -> TlsSettings | None:
     """The section's settings, None where it is absent or empty. Relative paths start at `folder`."""
-    section = fields(node, _SECTION, problems, _KEYS)
+    section = fields(node, SECTION, problems, _KEYS)
     if not section:
         return None
     ciphers, only_tls13 = _ciphers(section.get("cipher_suites"), problems)
@@ -96,7 +91,7 @@ def read(node: yaml.Node | None, folder: Path, problems: Problems) -> TlsSetting
         key=_pem(section, "key", folder, problems),
         client_ca=_pem(section, "client_ca", folder, problems),
         client_auth=_client_auth(section.get("client_auth_type"), problems),
-        # Go with nothing but TLS 1.3 suites shares no cipher with a client of TLS 1.2.
+        # With suites of TLS 1.3 only, Go has no cipher in common with a client of TLS 1.2.
         min_version=ssl.TLSVersion.TLSv1_3 if only_tls13 else min_version,
         max_version=_version(section, "max_version", ssl.TLSVersion.TLSv1_3, problems),
         ciphers=ciphers,
@@ -111,43 +106,43 @@ def _check_together(
     node: yaml.Node | None, section: Mapping[str, yaml.Node], settings: TlsSettings, problems: Problems
 ) -> None:
     if settings.cert is None:
-        problems.add(node, f"{_SECTION}: cert_file is missing")
+        problems.add(node, f"{SECTION}: cert_file is missing")
     if settings.key is None:
-        problems.add(node, f"{_SECTION}: key_file is missing")
+        problems.add(node, f"{SECTION}: key_file is missing")
     if settings.min_version > settings.max_version:
-        problems.add(node, f"{_SECTION}: the cipher suites and versions leave no TLS version to serve")
+        problems.add(node, f"{SECTION}: the cipher suites and versions leave no TLS version to serve")
     # A client_auth_type that was refused above says nothing about the CA.
-    auth_type = text(section.get("client_auth_type"), _SECTION, Problems())
+    auth_type = text(section.get("client_auth_type"), SECTION, Problems())
     verifies = settings.client_auth is not ssl.CERT_NONE
     if settings.client_ca is not None and auth_type in {"", "NoClientCert"}:
-        problems.add(node, f"{_SECTION}: client_ca_file without a client_auth_type that verifies")
+        problems.add(node, f"{SECTION}: client_ca_file without a client_auth_type that verifies")
     if settings.client_ca is None and verifies:
         # Go would trust every public CA of the machine here.
-        problems.add(node, f"{_SECTION}: client_auth_type {auth_type} needs client_ca_file")
+        problems.add(node, f"{SECTION}: client_auth_type {auth_type} needs client_ca_file")
     if (sans := section.get("client_allowed_sans")) is not None:
-        problems.add(sans, f"{_SECTION}.client_allowed_sans: not supported, Python's ssl cannot check it")
+        problems.add(sans, f"{SECTION}.client_allowed_sans: not supported, Python's ssl cannot check it")
 
 
 def _pem(section: Mapping[str, yaml.Node], name: str, folder: Path, problems: Problems) -> Pem | None:
     inline_node, file_node = section.get(name), section.get(f"{name}_file")
-    inline = text(inline_node, f"{_SECTION}.{name}", problems)
-    file = text(file_node, f"{_SECTION}.{name}_file", problems)
+    inline = text(inline_node, f"{SECTION}.{name}", problems)
+    file = text(file_node, f"{SECTION}.{name}_file", problems)
     if inline and file:
-        problems.add(inline_node, f"{_SECTION}: {name} and {name}_file exclude each other")
+        problems.add(inline_node, f"{SECTION}: {name} and {name}_file exclude each other")
     if file and file_node is not None:
-        return Pem(f"{_SECTION}.{name}_file", line_of(file_node), folder / file, b"")
+        return Pem(f"{SECTION}.{name}_file", line_of(file_node), folder / file, b"")
     if inline and inline_node is not None:
-        return Pem(f"{_SECTION}.{name}", line_of(inline_node), None, inline.encode())
+        return Pem(f"{SECTION}.{name}", line_of(inline_node), None, inline.encode())
     return None
 
 
 def _client_auth(node: yaml.Node | None, problems: Problems) -> ssl.VerifyMode:
-    name = f"{_SECTION}.client_auth_type"
+    name = f"{SECTION}.client_auth_type"
     word = text(node, name, problems)
     if word in _UNVERIFIED_CLIENT_AUTH:
         problems.add(
             node,
-            f"{name}: {word} takes certificates that nobody verified, which Python's ssl cannot;"
+            f"{name}: {word} accepts certificates without verifying them, which Python's ssl cannot do;"
             f" use one of {', '.join(_CLIENT_AUTH)}",
         )
     elif word and word not in _CLIENT_AUTH:
@@ -158,7 +153,7 @@ def _client_auth(node: yaml.Node | None, problems: Problems) -> ssl.VerifyMode:
 def _version(
     section: Mapping[str, yaml.Node], key: str, default: ssl.TLSVersion, problems: Problems
 ) -> ssl.TLSVersion:
-    node, name = section.get(key), f"{_SECTION}.{key}"
+    node, name = section.get(key), f"{SECTION}.{key}"
     word = text(node, name, problems)
     if word in _OLD_VERSIONS:
         problems.add(node, f"{name}: {word} is switched off in OpenSSL 3; use TLS12 or TLS13")
@@ -169,7 +164,7 @@ def _version(
 
 def _ciphers(node: yaml.Node | None, problems: Problems) -> tuple[str, bool]:
     """OpenSSL's list, and whether only suites of TLS 1.3 were named."""
-    name = f"{_SECTION}.cipher_suites"
+    name = f"{SECTION}.cipher_suites"
     chosen = texts(node, name, problems)
     for item, word in chosen:
         if word not in _CIPHERS and word not in _TLS13_CIPHERS:
@@ -179,7 +174,7 @@ def _ciphers(node: yaml.Node | None, problems: Problems) -> tuple[str, bool]:
 
 
 def _curve(node: yaml.Node | None, problems: Problems) -> str:
-    name = f"{_SECTION}.curve_preferences"
+    name = f"{SECTION}.curve_preferences"
     chosen = texts(node, name, problems)
     for item, word in chosen:
         if word not in _CURVES and word not in _OTHER_CURVES:
@@ -190,101 +185,4 @@ def _curve(node: yaml.Node | None, problems: Problems) -> str:
 
 
 def _flag(section: Mapping[str, yaml.Node], key: str, problems: Problems) -> bool:
-    return flag(section.get(key), f"{_SECTION}.{key}", problems, default=True)
-
-
-def server_context(settings: TlsSettings, problems: Problems) -> ssl.SSLContext:
-    """A context for a listener; only good where `problems` stays empty."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = settings.min_version
-    context.maximum_version = settings.max_version
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    if not settings.prefer_server_ciphers:
-        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    # http2 may be asked for, but aiohttp speaks HTTP/1.1.
-    context.set_alpn_protocols(["http/1.1"])
-    if settings.ciphers:
-        _attempt(lambda: context.set_ciphers(settings.ciphers), f"{_SECTION}.cipher_suites", problems)
-    if settings.curve:
-        _attempt(lambda: context.set_ecdh_curve(settings.curve), f"{_SECTION}.curve_preferences", problems)
-    _load_certificate(context, settings, problems)
-    _load_client_ca(context, settings, problems)
-    return context
-
-
-def _load_certificate(context: ssl.SSLContext, settings: TlsSettings, problems: Problems) -> None:
-    cert, key = settings.cert, settings.key
-    cert_is_good = cert is not None and _is_pem(cert, b"CERTIFICATE-----", "certificate", problems)
-    key_is_good = key is not None and _is_pem(key, b"PRIVATE KEY-----", "private key", problems)
-    if cert is None or key is None or not (cert_is_good and key_is_good):
-        return
-    with _as_file(cert) as certfile, _as_file(key) as keyfile:
-        # Without a password callback OpenSSL would ask for the passphrase on the terminal.
-        _attempt(
-            lambda: context.load_cert_chain(certfile, keyfile, password=lambda: ""),
-            f"line {cert.line}: {_SECTION}: certificate and private key cannot be used",
-            problems,
-        )
-
-
-def _load_client_ca(context: ssl.SSLContext, settings: TlsSettings, problems: Problems) -> None:
-    ca = settings.client_ca
-    if ca is None or not _is_pem(ca, b"CERTIFICATE-----", "certificate", problems):
-        return
-    with _as_file(ca) as cafile:
-        _attempt(
-            lambda: context.load_verify_locations(cafile),
-            f"line {ca.line}: {ca.name}: no usable certificate",
-            problems,
-        )
-    # Go trusts every certificate of the pool, an intermediate one too.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.verify_mode = settings.client_auth
-
-
-def _is_pem(pem: Pem, marker: bytes, what: str, problems: Problems) -> bool:
-    where = f"line {pem.line}: {pem.name}"
-    try:
-        content = _content(pem)
-    except OSError as error:
-        hint = (
-            " (a relative path starts at the web.config.file)" if isinstance(error, FileNotFoundError) else ""
-        )
-        problems.append(f"{where}: {error.strerror or 'cannot be read'}{hint}")
-        return False
-    if b"ENCRYPTED" in content:
-        problems.append(f"{where}: the private key is encrypted; give it without a passphrase")
-    elif marker not in content:
-        problems.append(f"{where}: holds no PEM {what}")
-    else:
-        return True
-    return False
-
-
-def _content(pem: Pem) -> bytes:
-    if pem.path is None:
-        return pem.inline
-    if pem.path.exists() and not pem.path.is_file():
-        raise OSError(0, "not a regular file")  # opening a named pipe would wait for its writer for ever
-    return pem.path.read_bytes()
-
-
-@contextmanager
-def _as_file(pem: Pem) -> Iterator[str]:
-    """A file name for OpenSSL, which takes nothing else; what was inline stays in memory."""
-    if pem.path is not None:
-        yield str(pem.path)
-        return
-    with os.fdopen(os.memfd_create(pem.name), "wb", buffering=0) as file:
-        file.write(pem.inline)
-        yield f"/proc/self/fd/{file.fileno()}"
-
-
-def _attempt(action: Callable[[], object], what: str, problems: Problems) -> None:
-    try:
-        action()
-    except ssl.SSLError as error:
-        # OpenSSL's reason is one of its own constants, such as KEY_VALUES_MISMATCH, and quotes nothing.
-        problems.append(f"{what} ({error.reason or 'refused by OpenSSL'})")
-    except (OSError, ValueError):
-        problems.append(what)
+    return flag(section.get(key), f"{SECTION}.{key}", problems, default=True)
