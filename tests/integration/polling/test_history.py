@@ -252,6 +252,7 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def a_poll_and_a_sweep_race(self) -> None:
         """They and the pending runs are read side by side."""
+        assert self.world.poll() is None
         assert self.world.everything_at_once() is None
         self.world.read_pending()
         self._note_counted(surely=False)

@@ -14,7 +14,7 @@ from exporter.databricks.errors import WorkspaceError
 from exporter.logs.redaction import REDACTED
 from exporter.logs.setup import configure
 from exporter.own_metrics import OwnMetrics, WorkspaceMetrics
-from exporter.server.status_page import landing_page
+from exporter.server.status_page import status_page
 from tests.echoes import answers, shown_parts
 from tests.rawserver import http_answer, raw_server
 from tests.unit.databricks import NAME, connected
@@ -63,7 +63,7 @@ class Shown:
         text = self._stderr.read()
         self._stderr.seek(0)
         self._stderr.truncate()
-        return text + landing_page("/metrics", 0, [self._workspace])
+        return text + status_page("/metrics", 0, [self._workspace])
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from tests.certificates import make_ca, make_leaf
 
 TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
 MUTUAL = TLS + "  client_ca_file: ca.pem\n  client_auth_type: RequireAndVerifyClientCert\n"
-HASHES = {
-    user: bcrypt.hashpw(user.encode(), bcrypt.gensalt(4)).decode() for user in ("alice", "bob", "carol")
-}
+# The same in every process: what tests are called must not change.
+SALT = b"$2b$04$abcdefghijklmnopqrstuu"
+HASHES = {user: bcrypt.hashpw(user.encode(), SALT).decode() for user in ("alice", "bob", "carol")}
 HEADERS = "http_server_config:\n  headers:\n    X-Frame-Options: deny\n    X-XSS-Protection: 0\n"
 
 
