@@ -3,9 +3,8 @@
 import base64
 
 from exporter.simulator.credentials import Credentials
-from exporter.simulator.faults import Fault, error, html, plain
-from exporter.simulator.server import SimulatorServer
 from tests.e2e.process import BRISK, POLLS, Exporter, Launcher, total
+from tests.faults import Fault, SimulatorServer, error, html, plain
 
 TOKEN = "dapi5ecret0fThePlatform+/="
 CLIENT, SECRET = "a3c1-client", "dose5ecret&%0fTheClient"

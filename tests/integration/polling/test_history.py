@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from exporter.families import REPAIRS, RUNS, TASK_RUNS, Family
 from exporter.runs.records import SeriesKey
 from exporter.runs.totals import SEEDED, Totals
-from exporter.simulator.faults import Fault, error
 from exporter.simulator.runs import Run
+from tests.faults import Fault, error
 from tests.integration.polling.world import World
 
 SHARED_MEMORY = Path("/dev/shm")

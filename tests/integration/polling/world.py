@@ -27,9 +27,9 @@ from exporter.runs.records import Changes, SeriesKey
 from exporter.runs.totals import COUNTERS, Totals
 from exporter.runs.tracker import Tracker
 from exporter.simulator.credentials import DEFAULT_TOKEN, Credentials
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from exporter.state.store import StateStore
+from tests.faults import SimulatorServer
 
 BEGIN = 1_790_000_000.0
 DAY = 24 * 3600.0

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.faults import Answer, Fault, error, redirect
-from exporter.simulator.kinds import KINDS, STATUSES
+from tests.faults import FAULTS, STATUSES, Answer, Fault, error, redirect
 from tests.integration.reliability.scene import Scene
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -20,7 +19,7 @@ HARMLESS = {
     "date a year back",
     "slow",
 }
-OTHERS = [kind for kind in KINDS if not kind.startswith("status ")]
+OTHERS = [kind for kind in FAULTS if not kind.startswith("status ")]
 # Statuses that mean something to us, and one that does not of each hundred.
 SPECIAL = (204, 301, 302, 304, 400, 401, 403, 404, 408, 409, 418, 425, 429, 500, 501, 502, 503, 504, 529, 599)
 
@@ -40,7 +39,7 @@ def test_a_fault_costs_no_run(scene: Scene, kind: str) -> None:
     runs = scene.begin_runs()
     scene.end_runs(runs)
     for endpoint in ("runs/get", "runs/list"):
-        fault = KINDS[kind]()
+        fault = FAULTS[kind]()
         cause = scene.poll_under(fault, endpoint)
         assert fault.hits > 0
         if kind not in HARMLESS:
@@ -57,7 +56,7 @@ def test_a_status_costs_no_run(scene: Scene, hundred: int) -> None:
     for status in (status for status in STATUSES if hundred <= status < hundred + 100):
         scene.now += 1
         scene.workspace.finished_run(scene.job, duration=1)
-        cause = scene.poll_under(KINDS[f"status {status}"](), "runs/list")
+        cause = scene.poll_under(FAULTS[f"status {status}"](), "runs/list")
         assert cause is not None
         assert cause.startswith(f"runs/list: HTTP {status}: ")
     scene.poll_well()

@@ -13,8 +13,7 @@ from pydantic import SecretStr
 from exporter.config import ClientCredentials
 from exporter.polling.reader import REFUSALS
 from exporter.simulator.credentials import Credentials
-from exporter.simulator.faults import Fault, error, throttled
-from exporter.simulator.kinds import ANSWERS
+from tests.faults import ANSWERS, Fault, error, fault_of, throttled
 from tests.integration.reliability.scene import MINUTE, Scene
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -78,7 +77,7 @@ def test_one_answer_from_a_wrong_clock_forgets_nothing(
     monkeypatch.setattr(time, "time", lambda: scene.now)
     scene.poll_well()
     assert "disagree" not in capsys.readouterr().out
-    scene.poll_under(Fault(damage="date a year ahead"))
+    scene.poll_under(fault_of("date a year ahead"))
     told = capsys.readouterr().out
     assert "the workspace's clock and ours disagree" in told
     scene.workspace.finished_run(scene.job)
@@ -92,7 +91,7 @@ def test_one_answer_from_a_wrong_clock_forgets_nothing(
 
 def test_a_last_poll_in_the_future_hides_no_run_from_a_new_process(scene: Scene) -> None:
     """A process that finds in its state that it polls next year reads what is finished now."""
-    scene.poll_under(Fault(damage="date a year ahead"))
+    scene.poll_under(fault_of("date a year ahead"))
     scene.restart()
     scene.workspace.finished_run(scene.job)
     scene.poll_well()
@@ -146,7 +145,7 @@ def test_runs_may_appear_late_come_twice_and_vanish(scene: Scene, capsys: pytest
     assert "runs went away before they were seen to finish" in told
     assert str(vanished.run_id) in told
     scene.workspace.show(late.run_id)
-    assert scene.poll_under(Fault(damage="page twice")) is None
+    assert scene.poll_under(fault_of("page twice")) is None
     scene.sweep()
     scene.assert_books_balance(lost=1)
 

@@ -9,9 +9,8 @@ from structlog.testing import capture_logs
 from exporter.databricks.client import RUNS_PER_PAGE
 from exporter.databricks.errors import NotUnderstood, UnknownPath
 from exporter.databricks.limits import RequestContext
-from exporter.simulator.faults import Answer, Fault, error
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
+from tests.faults import Answer, Fault, SimulatorServer, error
 from tests.unit.databricks import NOW, Connection, connected
 
 BAD_TARGET = error(404, "ENDPOINT_NOT_FOUND", "Bad Target: /api/2.2/jobs/runs/list")

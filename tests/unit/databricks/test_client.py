@@ -20,12 +20,17 @@ from exporter.databricks.errors import AccessRefused, NotUnderstood, RunGone, Tr
 from exporter.databricks.limits import RequestContext
 from exporter.databricks.responses import DecodeError
 from exporter.simulator.credentials import DEFAULT_TOKEN, Credentials
-from exporter.simulator.damage import Damage
-from exporter.simulator.faults import (
+from exporter.simulator.index import NEWEST
+from exporter.simulator.paging import token
+from exporter.simulator.workspace import Workspace
+from tests.certificates import make_ca, make_leaf
+from tests.faults import (
     Answer,
     Fault,
+    SimulatorServer,
     empty,
     error,
+    fault_of,
     html,
     login_page,
     plain,
@@ -34,11 +39,6 @@ from exporter.simulator.faults import (
     throttled_until,
     unavailable,
 )
-from exporter.simulator.index import NEWEST
-from exporter.simulator.paging import token
-from exporter.simulator.server import SimulatorServer
-from exporter.simulator.workspace import Workspace
-from tests.certificates import make_ca, make_leaf
 from tests.unit.databricks import NOW, Connection, connected, most_in_any_second
 
 REQUESTS = "databricks_exporter_api_requests_total"
@@ -130,7 +130,7 @@ async def test_a_repeated_page_token_ends_the_listing_in_an_error(
 ) -> None:
     """A server that sends us round in circles is not followed for ever."""
     with_runs(server, RUNS_PER_PAGE + 1)
-    server.faults.add(Fault(damage="same page token"))
+    server.faults.add(fault_of("same page token"))
     with pytest.raises(NotUnderstood, match="repeats a page token"):
         await connection.run_ids()
     assert len(server.requests) == 2
@@ -275,13 +275,11 @@ async def test_a_passing_answer_is_asked_for_again(
     ],
 )
 @pytest.mark.usefixtures("at_once")
-async def test_damage_on_the_way_is_asked_for_again(
-    server: SimulatorServer, damage: Damage, code: str
-) -> None:
+async def test_damage_on_the_way_is_asked_for_again(server: SimulatorServer, damage: str, code: str) -> None:
     """A broken connection or body is counted as what it was and costs a retry and no run."""
     run_ids = with_runs(server, 2)
     # The HTTP library itself repeats a request once after a reset.
-    fault = server.faults.add(Fault(damage=damage, times=2 if damage == "reset" else 1))
+    fault = server.faults.add(fault_of(damage, times=2 if damage == "reset" else 1))
     async with connected(server.url, timeout=1.0 if code == "timeout" else 10.0) as connection:
         assert await connection.run_ids() == run_ids
         assert connection.counted(REQUESTS, code=code) >= 1
@@ -482,7 +480,7 @@ async def test_the_servers_clock_is_kept(server: SimulatorServer, connection: Co
     assert client.server_ms(client.last_answer) == pytest.approx(NOW * 1000, abs=2)
     assert client.server_ms(client.last_answer + 5) == pytest.approx((NOW + 5) * 1000, abs=2)
     before = client.last_answer
-    server.faults.add(Fault(damage="truncated"))
+    server.faults.add(fault_of("truncated"))
     with pytest.raises(TryAgain):
         await connection.run_ids(seconds=0.01)
     assert client.last_answer == before, "half an answer is none"
