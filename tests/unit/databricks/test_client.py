@@ -323,12 +323,12 @@ async def test_every_request_keeps_the_wait_the_server_asked_for(
 async def test_retries_end_at_the_deadline(server: SimulatorServer, connection: Connection) -> None:
     """Nothing is asked after the deadline, and the last fault is what is raised."""
     server.faults.add(Fault(unavailable()))
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    with pytest.raises(TryAgain, match="runs/list: HTTP 503"):
-        await connection.run_ids(seconds=1.0)
-    assert loop.time() - began < 1.5
-    assert all(request.arrival < began + 1.2 for request in server.requests)
+    async with asyncio.timeout(20):
+        with pytest.raises(TryAgain, match="runs/list: HTTP 503"):
+            await connection.run_ids(seconds=1.0)
+    asked = len(server.requests)
+    await asyncio.sleep(0.2)
+    assert len(server.requests) == asked > 1
 
 
 async def test_a_wait_beyond_the_deadline_is_not_begun(
@@ -336,10 +336,10 @@ async def test_a_wait_beyond_the_deadline_is_not_begun(
 ) -> None:
     """A Retry-After longer than what is left fails at once, and so does the next request, unsent."""
     server.faults.add(Fault(throttled(60)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         for _ in range(2):
             with pytest.raises(TryAgain):
-                await connection.run_ids(seconds=10)
+                await connection.run_ids(seconds=30)
     assert (len(server.requests), connection.retries) == (1, 0)
 
 
@@ -411,14 +411,16 @@ async def test_the_background_yields_to_the_foreground(server: SimulatorServer) 
     """With one place in flight, a listing asked for last is answered before the background's backlog."""
     (run_id,) = with_runs(server, 1)
     async with connected(server.url, concurrency=1) as connection:
-        server.faults.add(Fault(delay=0.2, endpoint="runs/get", times=1))
+        held = server.faults.add(fault_of("hang", endpoint="runs/get", times=1))
         sweep = [
             asyncio.create_task(connection.client.get_run(run_id, RequestContext.within(20, background=True)))
             for _ in range(5)
         ]
         await until(lambda: len(server.requests) == 1)
-        await connection.run_ids()
-        await asyncio.gather(*sweep)
+        listing = asyncio.create_task(connection.run_ids())
+        await asyncio.sleep(0.05)
+        server.faults.remove(held)
+        await asyncio.gather(listing, *sweep)
     assert [request.endpoint for request in server.requests] == ["runs/get", "runs/list"] + ["runs/get"] * 4
 
 

@@ -16,7 +16,7 @@ BACKGROUND = RequestContext(NO_END, background=True)
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not true():  # noqa: ASYNC110  what is awaited sets no event
             await asyncio.sleep(0)
 
@@ -27,20 +27,24 @@ async def everyone_has_asked() -> None:
         await asyncio.sleep(0)
 
 
-async def test_no_second_sees_more_than_the_rate_and_a_small_burst() -> None:
+async def test_no_second_sees_more_than_the_rate_and_a_small_burst(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many want to go at once, any second sees at most 1.3 times the rate, and nearly all of it."""
+    now = 1000.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
     limits = RequestLimits(concurrency=100, rate=100)
-    loop = asyncio.get_running_loop()
     went: list[float] = []
 
     async def go() -> None:
         async with limits.turn(FOREGROUND):
-            went.append(loop.time())
+            went.append(now)
 
-    await asyncio.gather(*(go() for _ in range(150)))
+    going = asyncio.gather(*(go() for _ in range(150)))
+    while not going.done():
+        await everyone_has_asked()
+        now += 0.001
     assert len(went) == 150
     assert most_in_any_second(went) <= 100 * 1.3
-    assert went[-1] - went[0] < 5, "150 requests at 100 a second"
+    assert went[-1] - went[0] < 2, "150 requests at 100 a second, by the clock given here"
 
 
 async def test_a_rate_below_one_per_second_lets_one_go_at_a_time() -> None:
@@ -120,7 +124,7 @@ async def test_a_wait_beyond_the_deadline_is_not_waited_for() -> None:
     limits = RequestLimits(concurrency=1, rate=10_000)
     limits.pause(600)
     with pytest.raises(TryAgain) as raised:
-        async with asyncio.timeout(5), limits.turn(RequestContext.within(30)):
+        async with asyncio.timeout(20), limits.turn(RequestContext.within(30)):
             pass
     assert raised.value.retry_after is not None
     assert 590 < raised.value.retry_after <= 600
@@ -147,7 +151,7 @@ async def test_the_background_lets_everybody_else_pass(concurrency: int) -> None
             order.append("background" if context.background else "foreground")
             await asyncio.sleep(0)
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         for _ in range(concurrency):
             group.create_task(hold())
         await full.wait()
@@ -174,7 +178,7 @@ async def test_a_request_that_gives_up_waiting_holds_nobody_back() -> None:
         async with limits.turn(context):
             went.append("background" if context.background else "foreground")
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(hold())
         await until(lambda: went == ["held"])
         impatient = group.create_task(go(FOREGROUND))
@@ -188,8 +192,8 @@ async def test_a_request_that_gives_up_waiting_holds_nobody_back() -> None:
 
 async def test_a_lane_ends_so_many_seconds_from_now() -> None:
     """`RequestContext.within` counts from now, by the loop's clock."""
-    now = asyncio.get_running_loop().time()
+    before = asyncio.get_running_loop().time()
     context = RequestContext.within(30, background=True)
-    assert 30 <= context.deadline - now < 31
+    assert before <= context.deadline - 30 <= asyncio.get_running_loop().time()
     assert context.background
     assert not RequestContext.within(1).background

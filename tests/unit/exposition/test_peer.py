@@ -1,6 +1,5 @@
 """Ours beside prometheus-client's: the same totals through both, family by family and sample by sample."""
 
-import subprocess
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -24,7 +23,6 @@ from exporter.families import JOB_FAMILIES, RUN_FAMILIES, Family
 from exporter.own_metrics import OwnMetrics
 from exporter.runs.records import ActiveGauges, Job
 from exporter.runs.totals import COUNTERS, EXEMPLAR_LENGTH, HISTOGRAMS, SEEDED, SEEDED_SLOTS, Totals
-from tests.programs import program
 from tests.unit.exposition import active_gauges, job_labels, jobs, observed, plain, texts, words
 
 # A busy machine is no reason to fail.
@@ -229,14 +227,3 @@ def test_the_headings_are_prometheus_clients_byte_by_byte(form: Format, what: Ev
 
 def headings(text: str) -> list[str]:
     return [line for line in text.split("\n") if line.startswith(("# HELP ", "# TYPE "))]
-
-
-@settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))
-@given(everything)
-def test_promtool_finds_no_fault(what: Everything) -> None:
-    """`promtool check metrics` reads the text format of anything, and has nothing to say."""
-    text = ours(what, Format.TEXT)
-    done = subprocess.run(
-        [program("promtool"), "check", "metrics"], input=text.encode(), capture_output=True, check=False
-    )
-    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
