@@ -161,10 +161,21 @@ def test_no_local_state_or_secret_reaches_the_build() -> None:
         assert not any(fnmatch.fnmatch(name, pattern) for pattern in allowed)
 
 
-def test_every_stage_starts_from_one_pinned_slim_python() -> None:
-    bases = {arguments.split(" AS ")[0] for arguments in arguments_of("FROM")}
-    assert len(bases) == 1
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", bases.pop())
+def test_every_stage_starts_from_one_slim_python_of_a_patch_release() -> None:
+    """It can be pinned by digest from outside, and it is a Python that this project is for."""
+    assert {arguments.split(" AS ")[0] for arguments in arguments_of("FROM")} == {"${BASE}"}
+    base = re.fullmatch(r"BASE=python:(3\.\d+)\.\d+-slim-[a-z]+", arguments_of("ARG")[0])
+    assert base is not None
+    assert instructions()[0][0] == "ARG", "before the first stage: FROM can see no other"
+    assert f"Programming Language :: Python :: {base[1]}" in pyproject()["project"]["classifiers"]
+
+
+def test_the_documents_pin_the_base_that_the_dockerfile_names() -> None:
+    """The commands in deploy/README.md are about the same tag, and pass it to the argument there is."""
+    commands = (ROOT / "deploy" / "README.md").read_text()
+    tag = arguments_of("ARG")[0].removeprefix("BASE=")
+    assert f"docker buildx imagetools inspect {tag} " in commands
+    assert f"--build-arg BASE={tag}@sha256:" in commands
 
 
 def test_everything_from_a_registry_is_installed_by_hash() -> None:
