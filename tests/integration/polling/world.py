@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import SecretStr
 
@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 class World:
     """A workspace, an exporter. `lookback`, `sweep_window`, `idle`: seconds; `patience` is api.timeout."""
+
+    open: ClassVar[set["World"]] = set()
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class World:
         )
         self.run(self.server.start())
         self._open = AsyncExitStack()
+        World.open.add(self)
         self.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -85,6 +88,7 @@ class World:
 
     def close(self) -> None:
         """End everything."""
+        World.open.discard(self)
         self.stop()
         self.run(self.server.stop())
         self._loop.close()
