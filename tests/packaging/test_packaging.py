@@ -106,7 +106,9 @@ def make(*arguments: str) -> str:
 
 def test_make_lists_its_targets() -> None:
     listed = make("help")
-    assert all(f"make {target}:" in listed for target in ("demo", "test", "lint", "bench", "lock", "clean"))
+    assert all(
+        f"make {target}:" in listed for target in ("demo", "quick", "test", "lint", "bench", "lock", "clean")
+    )
 
 
 def test_make_test_runs_every_check() -> None:
@@ -114,6 +116,18 @@ def test_make_test_runs_every_check() -> None:
     for command in ("-m ruff check", "-m ruff format --check", "-m mypy", "-m pytest"):
         assert command in commands
     assert commands.count("--require-hashes") == 1
+
+
+def test_make_test_says_first_what_it_installs_and_how_long_it_takes() -> None:
+    """Before it does anything: the places that packages come to, and minutes."""
+    said, *_ = make("--dry-run", "--always-make", "test").partition("command -v")
+    for word in (".venv", "apt-get", "minutes"):
+        assert word in said
+    assert "pip" not in said
+
+
+def test_make_quick_runs_unit_tests_that_are_quick() -> None:
+    assert '-m pytest tests/unit -m "not slow and not hypothesis"' in make("--dry-run", "quick")
 
 
 def test_make_demo_installs_with_hashes_and_starts_from_the_checkout() -> None:
