@@ -32,6 +32,8 @@ ANSWERS: dict[str, Callable[[], Answer]] = {
     "bad page token": lambda: error(400, "INVALID_PARAMETER_VALUE", "Invalid page token."),
     "unauthenticated": lambda: error(401, "UNAUTHENTICATED", "Token is expired."),
     "permission denied": lambda: error(403, "PERMISSION_DENIED", "You may not view this."),
+    "refused address": lambda: error(403, "PERMISSION_DENIED", "Source IP address is blocked by an IP ACL."),
+    "other 400": lambda: error(400, "INVALID_PARAMETER_VALUE", "Something is wrong."),
     "conflict": lambda: error(409, "RESOURCE_CONFLICT", "It is being changed."),
     "internal error": lambda: error(500, "INTERNAL_ERROR", "oops"),
     "internal error as a number": lambda: error(500, 500, "oops"),
