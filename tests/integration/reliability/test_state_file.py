@@ -25,7 +25,8 @@ from tests.integration.polling.world import World
 
 __all__ = ["launch", "server"]
 
-VERSIONS = {version: Path(__file__).with_name(f"state_v{version}.sql") for version in (1, 2)}
+STATES = Path(__file__).parents[2] / "unit" / "state"
+VERSIONS = {version: STATES / f"state_v{version}.sql" for version in (1, 2)}
 NOBODY = 65534
 Commit = Callable[..., int]
 
