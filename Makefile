@@ -38,7 +38,7 @@ test: announce prometheus deploy-tools lint ## every check: linters, types, test
 announce:
 	@echo "make test installs Python packages into $(VENV), and with apt-get Prometheus, Alertmanager, kubectl, systemd,"
 	@echo "curl and wget, each where it is missing: some minutes the first time, nothing later. Then it runs linters,"
-	@echo "types and all tests: about six minutes on two idle cores. make quick is the loop of half a minute."
+	@echo "types and all tests: about six minutes on two idle cores, twice that on busy ones. make quick takes half a minute."
 
 lint: $(DEV) ## style and types
 	$(BIN)/python -m ruff check

@@ -57,6 +57,7 @@ async def test_a_rate_below_one_per_second_lets_one_go_at_a_time() -> None:
             pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.5, 1, 1.5, 2, 3, 3.3, 5, 9])
 async def test_a_low_rate_too_leaves_room_for_what_the_network_bunches(
     rate: float, monkeypatch: pytest.MonkeyPatch
