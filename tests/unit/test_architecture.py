@@ -1,9 +1,10 @@
-"""The rules of the source tree: data flows one way, the middle is pure, one table names every metric."""
+"""The rules of the source tree: data flows one way, the middle is pure, one table names every metric.
+
+And tests/unit mirrors exporter: the tests of exporter/x/y.py are in tests/unit/x/test_y.py.
+"""
 
 import ast
-import io
 import re
-import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from exporter.families import FAMILIES
 
 ROOT = Path(__file__).parents[2]
+UNIT_TESTS = ROOT / "tests" / "unit"
 
 # From the bottom to the top. A module imports from layers below its own and from its own entry; of the
 # entries that fit a module the longest counts. "exporter" itself holds the version only.
@@ -77,6 +79,22 @@ IMPURE = frozenset(
     }
 )
 
+# Unit tests of no single module, and why.
+WITHOUT_A_MODULE = {
+    "config/test_hostile_settings.py": "any input, read by the whole package",
+    "config/test_settings.py": "flags, variables and files together",
+    "databricks/test_credential_files.py": "files, logins and the client together",
+    "databricks/test_proxy.py": "settings of proxies and the client together",
+    "databricks/test_same_host.py": "the client and the logins: credentials stay with their host",
+    "databricks/test_tls.py": "settings of trust and the client together",
+    "exposition/test_peer.py": "the whole package beside prometheus-client",
+    "exposition/test_threads.py": "the whole package in several threads",
+    "runs/test_exemplars.py": "a run on its way through the whole package",
+    "runs/test_properties.py": "any runs in any order, through the whole package",
+    "state/test_damage.py": "any file, read by the whole package",
+    "test_architecture.py": "the source tree",
+}
+
 
 def _name_of(path: Path) -> str:
     parts = path.relative_to(ROOT).with_suffix("").parts
@@ -84,7 +102,6 @@ def _name_of(path: Path) -> str:
 
 
 FILES = {_name_of(path): path for path in sorted((ROOT / "exporter").rglob("*.py"))}
-SOURCES = [path for folder in ("exporter", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
 
 
 @cache
@@ -123,12 +140,6 @@ def place(module: str) -> tuple[int, str]:
     ]
     assert fitting, f"{module} has no layer: add it to LAYERS"
     return max(fitting, key=lambda found: len(found[1]))
-
-
-def comments(path: Path) -> Iterator[tuple[int, str]]:
-    for token in tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline):
-        if token.type == tokenize.COMMENT:
-            yield token.start[0], token.string
 
 
 def texts(module: str) -> Iterator[str]:
@@ -209,10 +220,15 @@ def test_the_table_is_where_the_names_are() -> None:
     assert {family.name for family in FAMILIES} <= set(texts("exporter.families"))
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_comments_leave_nothing_undone(path: Path) -> None:
-    """No comment puts work off, and no `type: ignore` or `noqa` goes without its code."""
-    for line, comment in comments(path):
-        assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b", comment), f"line {line}"
-        assert not re.search(r"type:\s*ignore(?!\[)", comment), f"line {line}"
-        assert not re.search(r"#\s*noqa(?!:)", comment), f"line {line}"
+@pytest.mark.parametrize(
+    "path", sorted(str(path.relative_to(UNIT_TESTS)) for path in UNIT_TESTS.rglob("test_*.py"))
+)
+def test_a_unit_test_has_its_module(path: str) -> None:
+    """tests/unit/x/test_y.py is about exporter/x/y.py, or WITHOUT_A_MODULE says what it is about."""
+    module = (ROOT / "exporter" / path).with_name(Path(path).name.removeprefix("test_"))
+    assert module.exists() != (path in WITHOUT_A_MODULE)
+
+
+def test_every_exception_is_there() -> None:
+    """No entry outlives its file."""
+    assert [path for path in WITHOUT_A_MODULE if not (UNIT_TESTS / path).exists()] == []
