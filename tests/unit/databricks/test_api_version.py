@@ -123,7 +123,7 @@ async def test_a_list_of_the_old_version_that_cannot_be_followed_is_an_error(
     server.workspace.api_versions = {"2.1"}
     await connection.run_ids()
     server.faults.add(Fault(Answer(200, b'{"runs":[{"run_id":1,"job_id":2}],"has_more":true}')))
-    with pytest.raises(NotUnderstood, match="gives no page token, so runs would be missed"):
+    with pytest.raises(NotUnderstood, match="gives no page token, so something would be missed"):
         await connection.run_ids()
 
 
