@@ -34,9 +34,9 @@ LAYERS = (
     (
         "exporter.runs.durations",
         "exporter.runs.outcomes",
-        "exporter.runs.records",
         "exporter.runs.series_keys",
     ),
+    ("exporter.runs.records",),
     ("exporter.families",),
     (
         "exporter.databricks.bodies",
@@ -100,6 +100,8 @@ WITHOUT_A_MODULE = {
     "databricks/test_tls.py": "settings of trust and the client together",
     "exposition/test_peer.py": "the whole package beside prometheus-client",
     "exposition/test_threads.py": "the whole package in several threads",
+    "runs/test_pending.py": "pending runs, from an observation to its changes",
+    "test_new_family.py": "a new metric in two files, through the whole package",
     "runs/test_exemplars.py": "a run on its way through the whole package",
     "runs/test_properties.py": "any runs in any order, through the whole package",
     "state/test_damage.py": "any file, read by the whole package",

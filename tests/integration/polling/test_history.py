@@ -143,7 +143,7 @@ class Histories(RuleBasedStateMachine):
     def a_counted_run_is_repaired(self, data: st.DataObject, steps: list[str], code: str) -> None:
         """The way to a repair that counts takes many rules; here it is one."""
         lives = [life for life in self.lives if not (life.hidden or life.deleted or life.active)]
-        life = self.pick(data, lives)
+        life = self.pick(data, [life for life in lives if life.run.run_id not in self.troubled])
         if life is None:
             return
         self.a_poll_and_a_sweep_are_good()
