@@ -246,6 +246,27 @@ def test_a_unit_test_has_its_module(path: str) -> None:
     assert module.exists() != (path in WITHOUT_A_MODULE)
 
 
+def test_the_page_on_architecture_names_modules_that_exist() -> None:
+    """Every module that docs/architecture.md names is there, and every stage of the way has one."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`(exporter/[\w/.]+)`", page))
+    assert len(named) > 25
+    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert [f"{path}" for path in re.findall(r"`((?:databricks|runs)/\w+\.py)`", page)
+            if not (ROOT / "exporter" / path).exists()] == []  # fmt: skip
+
+
+def test_the_page_on_architecture_names_the_pure_stages() -> None:
+    """The modules of a stage that it calls pure are."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    stages = [row for row in page.splitlines() if row.startswith("| ") and "(*pure*)" in row]
+    assert len(stages) == 2
+    for stage in stages:
+        for path in re.findall(r"`exporter/([\w/]+)\.py`", stage):
+            module = f"exporter.{path.replace('/', '.')}"
+            assert any(within(module, entry) for entry in PURE), module
+
+
 def test_every_exception_is_there() -> None:
     """No entry outlives its file."""
     assert [path for path in WITHOUT_A_MODULE if not (UNIT_TESTS / path).exists()] == []
