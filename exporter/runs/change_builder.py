@@ -10,21 +10,16 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby
 from operator import attrgetter
 
-import msgspec
-
 from exporter.databricks.clock import Instant
 from exporter.databricks.models import Run, Task
 from exporter.runs import counting, durations, expiry, outcomes
 from exporter.runs.changes import Changes, Expired, Observation
 from exporter.runs.job_changes import JobChanges
 from exporter.runs.open_sets import REASONS, STATES
-from exporter.runs.records import ActiveRun, Job, PendingRun, Progress, Reason, Settled
+from exporter.runs.pending_changes import PendingChanges
+from exporter.runs.records import ActiveRun, Job, Progress, Reason, Settled
 from exporter.runs.series_keys import NO_TARGET
 from exporter.runs.tracker import Tracker
-
-# A run does not exist, or has nothing new, once so many answers over so long have said so.
-DOUBTS = 3
-DOUBTED_MS = 10 * 60 * 1000
 
 
 def observe(
@@ -66,8 +61,7 @@ class ChangeBuilder:
         self._settled: dict[int, Settled] = {}
         self._jobs = JobChanges(tracker, room)
         self._active: dict[int, ActiveRun] = {}
-        self._pending: dict[int, PendingRun] = {}
-        self._no_longer_pending: set[int] = set()
+        self._pending = PendingChanges(tracker, self._jobs, now)
         self._lost: set[int] = set()
         self._newly_settled = 0
         self._runs_counted = 0
@@ -93,15 +87,16 @@ class ChangeBuilder:
     def drop_overdue(self, run_ids: Collection[int]) -> None:
         """Give up runs that have been pending for longer than the API keeps any run."""
         for run_id in run_ids:
-            if run_id not in self._no_longer_pending:
-                self._give_up(run_id)
+            if run_id not in self._pending.no_longer_pending:
+                self._pending.give_up(run_id)
+                self._note_given_up(run_id)
 
     def changes(self) -> Changes:
         """The changes as a value."""
         tracker = self._tracker
         ended = {
             run_id
-            for run_id in (*self._settled, *self._pending)
+            for run_id in (*self._settled, *self._pending.pending)
             if run_id in tracker.active and run_id not in self._active
         }
         jobs = {label: job for label, job in self._jobs.jobs.items() if tracker.jobs.get(label) != job}
@@ -112,8 +107,8 @@ class ChangeBuilder:
             jobs=jobs,
             active={i: run for i, run in self._active.items() if tracker.active.get(i) != run},
             no_longer_active=frozenset(ended),
-            pending=self._pending,
-            no_longer_pending=frozenset(self._no_longer_pending),
+            pending=self._pending.pending,
+            no_longer_pending=frozenset(self._pending.no_longer_pending),
             progress=self._progress,
             newly_settled=self._newly_settled,
             runs_counted=self._runs_counted,
@@ -184,7 +179,7 @@ class ChangeBuilder:
         self._active[run.run_id] = ActiveRun(
             label, target, state, int(max(run.start_time or 0, 0)), queue_reason=reason
         )
-        self._end_pending(run.run_id)
+        self._pending.end(run.run_id)
         job = self._jobs.job(label, run)
         if job.target is not None:
             self._jobs.seed(label, job.target)
@@ -203,45 +198,20 @@ class ChangeBuilder:
 
     def _pend(self, run_id: int, reason: Reason) -> None:
         """Let a run wait for an answer of its own; what waits already goes on waiting."""
-        if run_id in self._settled or run_id in self._pending or run_id in self._tracker.pending:
-            return
-        place = self._active.pop(run_id, None) or self._tracker.active.get(run_id)
-        self._pending[run_id] = PendingRun(reason, self._now.latest_ms, place, seen_active=place is not None)
+        if run_id not in self._settled and not self._pending.has(run_id):
+            place = self._active.pop(run_id, None) or self._tracker.active.get(run_id)
+            self._pending.add(run_id, reason, place)
 
     def _doubt(self, run_id: int) -> None:
-        """Note an answer that a pending run does not exist, or that nothing about it is new."""
-        pending = self._tracker.pending.get(run_id)
-        if pending is None:
-            return
-        self._note_sign_of_life(pending)
-        doubts, doubted_ms = pending.doubts + 1, pending.doubted_ms or self._now.latest_ms
-        if doubts >= DOUBTS and self._now.earliest_ms - doubted_ms >= DOUBTED_MS:
-            self._give_up(run_id)
-        else:
-            self._pending[run_id] = msgspec.structs.replace(
-                pending, active=None, doubts=doubts, doubted_ms=doubted_ms
-            )
+        if self._pending.doubt(run_id):
+            self._note_given_up(run_id)
 
-    def _give_up(self, run_id: int) -> None:
-        self._note_sign_of_life(self._tracker.pending[run_id])
-        self._end_pending(run_id)
+    def _note_given_up(self, run_id: int) -> None:
         if self._record(run_id) is None:
             self._lost.add(run_id)
 
-    def _note_sign_of_life(self, pending: PendingRun) -> None:
-        """A run that leaves the active gauges kept its series alive until now."""
-        if pending.active is not None:
-            key = self._jobs.series_key(pending.active)
-            if key in self._tracker.totals:
-                self._jobs.of(*key)
-
-    def _end_pending(self, run_id: int) -> None:
-        self._pending.pop(run_id, None)
-        if run_id in self._tracker.pending:
-            self._no_longer_pending.add(run_id)
-
     def _has_news(self, run_id: int) -> bool:
-        return run_id in self._settled or run_id in self._active or run_id in self._pending
+        return run_id in self._settled or run_id in self._active or run_id in self._pending.pending
 
     def _record(self, run_id: int) -> Settled | None:
         return self._settled.get(run_id) or self._known.get(run_id)
@@ -250,10 +220,10 @@ class ChangeBuilder:
 
     def _settle(self, run: Run) -> None:
         counted = True
-        was_active = run.run_id in self._tracker.active or self._was_active_before(run.run_id)
+        was_active = run.run_id in self._tracker.active or self._pending.was_active(run.run_id)
         if self._bounds is not None and not was_active:
             if not self._tracker.matters(run, self._bounds):
-                self._end_pending(run.run_id)
+                self._pending.end(run.run_id)
                 return
             end_ms = durations.ended_ms(run)
             counted = not end_ms or end_ms >= self._bounds.counted_from_ms
@@ -273,7 +243,7 @@ class ChangeBuilder:
             self._jobs.job(label, run)
         self._settled[run.run_id] = Settled(durations.ended_ms(run), _task_run_ids(finished))
         self._active.pop(run.run_id, None)
-        self._end_pending(run.run_id)
+        self._pending.end(run.run_id)
         self._newly_settled += 1
 
     def _settle_repair(self, run: Run, record: Settled) -> None:
@@ -295,11 +265,7 @@ class ChangeBuilder:
         self._count_tasks(label, new)
         self._settled[run.run_id] = Settled(end_ms, record.task_run_ids + _task_run_ids(new))
         self._active.pop(run.run_id, None)
-        self._end_pending(run.run_id)
-
-    def _was_active_before(self, run_id: int) -> bool:
-        pending = self._tracker.pending.get(run_id)
-        return pending is not None and pending.seen_active
+        self._pending.end(run.run_id)
 
     def _count_tasks(self, label: str, tasks: Iterable[Task]) -> None:
         if self._tracker.collect_tasks:
@@ -313,10 +279,7 @@ class ChangeBuilder:
         if not tracker.idle_ms or not self._is_whole_poll:
             return Expired()
         active = [run for run_id, run in (tracker.active | self._active).items() if run_id not in ended]
-        pending = (tracker.pending | self._pending).items()
-        active += [
-            one.active for run_id, one in pending if one.active and run_id not in self._no_longer_pending
-        ]
+        active += self._pending.places()
         return expiry.expired(
             self._now.earliest_ms - tracker.idle_ms,
             tracker.last_ms,

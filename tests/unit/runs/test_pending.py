@@ -6,8 +6,8 @@ import pytest
 
 from exporter.databricks.clock import Instant
 from exporter.families import REPAIRS, RUNS, TASK_RUNS
-from exporter.runs.change_builder import DOUBTED_MS, DOUBTS
 from exporter.runs.changes import Observation, merged
+from exporter.runs.pending_changes import DOUBTED_MS, DOUBTS
 from exporter.runs.records import ActiveRun, PendingRun, Progress
 from exporter.runs.tracker import PENDING_KEPT_MS, PLACE_KEPT_MS
 from tests.unit.runs.runs import Books, active, run, task

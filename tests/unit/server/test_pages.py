@@ -314,7 +314,7 @@ async def test_the_status_page_shows_the_state_at_a_glance(site: Site) -> None:
     assert 'href="metrics"' in page
     assert "0 series" in page
     assert "<td>adb-1.2.test</td>" in page
-    assert '<td>first poll, 0 %</td><td>never</td>' in page
+    assert "<td>first poll, 0 %</td><td>never</td>" in page
     assert (await site.ask("/")).content_type == "text/html"
 
 
