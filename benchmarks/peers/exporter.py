@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from exporter.cli import GC_THRESHOLD, SWITCH_SECONDS  # also for the memory of all that it imports
 from exporter.config import Settings
 from exporter.config.addresses import ListenAddress
-from exporter.exposition.blocks import Render
+from exporter.exposition.chunk_cache import Render
 from exporter.exposition.exposition import Exposition
 from exporter.exposition.render import TotalsRenderer, columns, render_job
 from exporter.exposition.snapshot import Format

@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from exporter.exposition.blocks import Blocks
-from exporter.exposition.packing import Check, Packer, Piece, Strip, checked
+from exporter.exposition.chunk_cache import ChunkCache
+from exporter.exposition.chunks import Check, Chunk, ColumnData, Packer, checked
 from exporter.exposition.render import Column, TotalsRenderer, columns, heading, render_job
 from exporter.exposition.snapshot import EMPTY, Format, Rendering, Snapshot
 from exporter.families import JOB_FAMILIES, Family
@@ -42,9 +42,9 @@ class Exposition:
         self._own_metrics = own_metrics
         self._clock = clock
         self._renderer = TotalsRenderer(layout)
-        self._series_keys = Blocks(self._renderer.render, SERIES_KEYS_PER_GROUP)
-        self._jobs = Blocks(render_job, JOBS_PER_GROUP)
-        self._headings: dict[tuple[Family, Format], Piece] = {}
+        self._series_keys = ChunkCache(self._renderer.render, SERIES_KEYS_PER_GROUP)
+        self._jobs = ChunkCache(render_job, JOBS_PER_GROUP)
+        self._headings: dict[tuple[Family, Format], Chunk] = {}
         self._one_at_a_time = threading.Lock()
         # When each format was last asked for. OpenMetrics is what Prometheus will ask for.
         # No key is ever added, so that a thread may look through it meanwhile.
@@ -96,11 +96,11 @@ class Exposition:
 
     def _publish(self) -> None:
         wanted = self._wanted()
-        strips = [
-            *self._series_keys.strips(columns(self._renderer.families, wanted)),
-            *self._jobs.strips(columns(JOB_FAMILIES, wanted)),
+        columns_data = [
+            *self._series_keys.columns_data(columns(self._renderer.families, wanted)),
+            *self._jobs.columns_data(columns(JOB_FAMILIES, wanted)),
         ]
-        renderings = {form: Rendering.of(self._body(strips, form)) for form in wanted}
+        renderings = {form: Rendering.of(self._body(columns_data, form)) for form in wanted}
         # Each format has the same series.
         series = max(rendering.check.series for rendering in renderings.values())
         self.snapshot = Snapshot(renderings, series)
@@ -112,16 +112,16 @@ class Exposition:
         return [form for form, asked in self._asked.items() if asked >= since]
 
     def _body(
-        self, strips: list[tuple[Column, Strip]], form: Format
+        self, columns_data: list[tuple[Column, ColumnData]], form: Format
     ) -> Iterator[tuple[Sequence[bytes], Check]]:
-        for column, strip in strips:
-            if column.form in {None, form} and strip.check.size:
+        for column, column_data in columns_data:
+            if column.form in {None, form} and column_data.check.size:
                 heading = self._heading(column.family, form)
                 yield [heading.data], checked([heading])
-                yield strip.segments, strip.check
+                yield column_data.segments, column_data.check
 
-    def _heading(self, family: Family, form: Format) -> Piece:
-        piece = self._headings.get((family, form))
-        if piece is None:
-            piece = self._headings[family, form] = Packer().pack(heading(family, form).encode(), 0)
-        return piece
+    def _heading(self, family: Family, form: Format) -> Chunk:
+        chunk = self._headings.get((family, form))
+        if chunk is None:
+            chunk = self._headings[family, form] = Packer().pack(heading(family, form).encode(), 0)
+        return chunk

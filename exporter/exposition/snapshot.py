@@ -1,7 +1,7 @@
 """One whole rendering as compressed bytes, in the text formats that are asked for. Never changes once made.
 
 The job families come first and may be large; the exporter's own metrics are made at the scrape and come last.
-A plain body is inflated from the same pieces while it is sent, so it costs no memory.
+A plain body is inflated from the same chunks while it is sent, so it costs no memory.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,7 +9,7 @@ from enum import Enum
 from itertools import chain
 from typing import NamedTuple
 
-from exporter.exposition.packing import GZIP_HEAD, Check, checked, ending, unpacked
+from exporter.exposition.chunks import GZIP_HEAD, Check, checked, ending, unpacked
 
 # What is sent at a time: large enough to cost few calls, small enough to hold nobody up.
 _PART_BYTES = 256 * 1024
@@ -29,9 +29,9 @@ class Rendering(NamedTuple):
     check: Check
 
     @classmethod
-    def of(cls, strips: Iterable[tuple[Iterable[bytes], Check]]) -> "Rendering":
-        """The data of strips one after another, each with the check of the whole strip."""
-        whole = list(strips)
+    def of(cls, columns_data: Iterable[tuple[Iterable[bytes], Check]]) -> "Rendering":
+        """The data of columns_data one after another, each with the check of the whole column_data."""
+        whole = list(columns_data)
         parts = _in_parts(chain.from_iterable(data for data, _ in whole))
         return cls(tuple(parts), checked(check for _, check in whole))
 

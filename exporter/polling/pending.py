@@ -34,6 +34,8 @@ FRESH_TIMEOUT_PART = 0.25
 TOGETHER_SECONDS = 0.1
 # How often it is looked whether a run is due.
 LOOK_SECONDS = 1.0
+# More pending runs than this are counted for the metrics once per look, not after each of them.
+CHEAP_TO_COUNT = 1_000
 
 _log = structlog.stdlib.get_logger(__name__)
 
@@ -83,9 +85,10 @@ class PendingReader:
                 self._look.clear()
                 self._forget()
                 self._start_reading()
-                if asyncio.get_running_loop().time() >= self._note_at:
+                now = asyncio.get_running_loop().time()
+                if now >= self._note_at or len(self._recorder.tracker.pending) < CHEAP_TO_COUNT:
                     self.note()
-                    self._note_at = asyncio.get_running_loop().time() + LOOK_SECONDS
+                    self._note_at = now + LOOK_SECONDS
                 looking = asyncio.create_task(self._look.wait(), name="look")
                 await asyncio.wait(
                     [looking, stopped, committing],

@@ -13,9 +13,9 @@ from exporter.runs.totals import Totals
 
 TARGETS, STATES, REASONS, RUN_TYPES = "effective_performance_target", "state", "reason", "run_type"
 
-# How many words each set may have in a workspace, by the label that they become.
-LIMITS = {TARGETS: 50, "code": 200, "type": 20, STATES: 20, REASONS: 50, RUN_TYPES: 20}
-_USUAL_LIMIT = 50
+# How many words each set may have in a workspace, by the label that they become; others have the usual limit.
+USUAL_LIMIT = 50
+LIMITS = {"code": 200, "type": 30} | dict.fromkeys((TARGETS, STATES, REASONS, RUN_TYPES), USUAL_LIMIT)
 _WORD_LABELS = {family.name: family.word_labels for family in RUN_FAMILIES if family.word_labels}
 # These say that there is no word: they take no place.
 _NO_WORDS = frozenset({NO_TARGET, OTHER, "UNKNOWN"})
@@ -68,7 +68,7 @@ class NewWords:
         known, new = self._known[label], self.words.setdefault(label, set())
         if word in known or word in new or word in _NO_WORDS:
             return word
-        if len(known) + len(new) >= LIMITS.get(label, _USUAL_LIMIT):
+        if len(known) + len(new) >= LIMITS.get(label, USUAL_LIMIT):
             self.limited.add(label)
             return OTHER
         new.add(word)

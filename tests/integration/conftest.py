@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from tests.integration.polling.world import World
 
@@ -14,3 +16,10 @@ def close_what_is_left_open() -> Iterator[None]:
     yield
     for world in World.open - before:
         world.close()
+
+
+@pytest.fixture
+def logs() -> Iterator[list[EventDict]]:
+    """What is logged during a test."""
+    with capture_logs() as captured:
+        yield captured

@@ -60,8 +60,8 @@ LAYERS = (
 # No socket, clock, log or database, themselves or through what they import.
 PURE = (
     "exporter.runs",
-    "exporter.exposition.blocks",
-    "exporter.exposition.packing",
+    "exporter.exposition.chunk_cache",
+    "exporter.exposition.chunks",
     "exporter.exposition.render",
     "exporter.exposition.negotiation",
     "exporter.exposition.snapshot",

@@ -1,4 +1,4 @@
-"""Real clients read real answers to their end: packed and plain, in both formats, in many pieces."""
+"""Real clients read real answers to their end: packed and plain, in both formats, in many chunks."""
 
 import asyncio
 import gzip
@@ -93,9 +93,9 @@ async def test_a_client_reads_to_the_end(
 
 @pytest.mark.parametrize("form", Format)
 def test_what_they_read_is_of_many_pieces_and_parts(exposition: Exposition, form: Format) -> None:
-    """The bodies that the clients read are sent in several parts, and hold many pieces."""
+    """The bodies that the clients read are sent in several parts, and hold many chunks."""
     snapshot = exposition.ready(form) or exposition.prepare(form)
-    assert sum(len(strip) for strip in exposition._series_keys._strips.values()) > 100
+    assert sum(len(column_data) for column_data in exposition._series_keys._columns_data.values()) > 100
     assert len(snapshot.renderings[form].parts) >= 2
     assert len(list(snapshot.plain(form, b"").parts)) > 10
 

@@ -1,10 +1,7 @@
 """Workspaces share one budget, and the log says once that it is used up."""
 
 import asyncio
-from collections.abc import Iterator
 
-import pytest
-from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from exporter.databricks.clock import Instant
@@ -59,12 +56,6 @@ async def settle(recorder: Recorder, jobs: range) -> None:
 def own(recorder: Recorder) -> int:
     """How many jobs have series of their own."""
     return len(recorder.tracker.jobs.keys() - {OTHER})
-
-
-@pytest.fixture
-def logs() -> Iterator[list[EventDict]]:
-    with capture_logs() as captured:
-        yield captured
 
 
 async def test_workspaces_that_fill_up_at_once_share_the_room() -> None:

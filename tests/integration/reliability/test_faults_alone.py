@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from structlog.typing import EventDict
 
 from exporter.families import RUNS
 from tests.faults import FAULTS, STATUSES
@@ -49,9 +50,7 @@ def test_a_fault_of_the_lists_costs_no_run(scene: Scene, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [*OTHERS, *(f"status {status}" for status in SPECIAL)])
-def test_a_fault_of_one_run_is_that_runs_alone(
-    scene: Scene, kind: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_fault_of_one_run_is_that_runs_alone(scene: Scene, kind: str, logs: list[EventDict]) -> None:
     """Polls stay good, other runs are counted, the run is named once, and counted when the fault ends."""
     runs = scene.begin_runs()
     hidden = runs[1].run_id
@@ -67,7 +66,7 @@ def test_a_fault_of_one_run_is_that_runs_alone(
         assert set(scene.recorder.tracker.pending) == {hidden}
         assert others == 2
         assert scene.poll_under(fault, "runs/get") is None
-        assert capsys.readouterr().out.count(f"run={hidden}") == 1
+        assert [entry["run"] for entry in logs if "run" in entry] == [hidden]
     scene.poll_well()
     scene.assert_books_balance()
 

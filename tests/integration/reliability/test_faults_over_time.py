@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import pytest
 from pydantic import SecretStr
+from structlog.typing import EventDict
 
 from exporter.config import ClientCredentials
 from exporter.families import REPAIRS, RUNS
@@ -109,15 +110,13 @@ def test_no_single_answer_decides_since_when_a_fresh_state_counts(folder: Path, 
 
 
 @pytest.mark.parametrize("kind", DATES)
-def test_a_clock_that_is_wrong_for_long_loses_no_run(
-    scene: Scene, kind: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_clock_that_is_wrong_for_long_loses_no_run(scene: Scene, kind: str, logs: list[EventDict]) -> None:
     """While every answer of the workspace says another year: what is kept, is kept by both clocks."""
     scene.server.faults.add(fault_of(kind))
     for _ in range(3):
         scene.end_runs(scene.begin_runs())
         scene.poll_well()
-    assert "the workspace's clock and ours disagree" in capsys.readouterr().out
+    assert any("the workspace's clock and ours disagree" in entry["event"] for entry in logs)
     scene.server.faults.clear()
     for _ in range(3):
         scene.workspace.finished_run(scene.job)
@@ -160,7 +159,7 @@ def test_a_storm_of_throttling_may_last_an_hour(scene: Scene) -> None:
     scene.assert_books_balance()
 
 
-def test_runs_may_appear_late_come_twice_and_vanish(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_may_appear_late_come_twice_and_vanish(scene: Scene, logs: list[EventDict]) -> None:
     """A late one counts once it is listed; one that was deleted is lost after a while; none counts twice."""
     late, deleted, _ = (scene.workspace.active_run(scene.job) for _ in range(3))
     scene.workspace.hide(late.run_id)
@@ -171,9 +170,8 @@ def test_runs_may_appear_late_come_twice_and_vanish(scene: Scene, capsys: pytest
         assert scene.lost == 0, "one answer may be wrong"
         scene.now += 6 * MINUTE
         scene.poll_well()
-    told = capsys.readouterr().out
-    assert "runs do not exist any more" in told
-    assert str(deleted.run_id) in told
+    (told,) = (entry for entry in logs if "runs do not exist any more" in entry["event"])
+    assert told["runs"] == [deleted.run_id]
     scene.workspace.show(late.run_id)
     assert scene.poll_under(fault_of("page twice")) is None
     scene.sweep()
@@ -195,7 +193,7 @@ def test_a_passing_404_loses_no_run(scene: Scene) -> None:
     scene.assert_books_balance()
 
 
-def test_a_job_may_be_taken_out_of_sight(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_job_may_be_taken_out_of_sight(scene: Scene, logs: list[EventDict]) -> None:
     """Its active run waits, however long, and polls stay good; given back, it is counted after all."""
     run = scene.workspace.active_run(scene.job)
     scene.poll_well()
@@ -205,7 +203,7 @@ def test_a_job_may_be_taken_out_of_sight(scene: Scene, capsys: pytest.CaptureFix
     for _ in range(10):
         scene.now += 6 * HOUR
         assert scene.poll() is None
-    assert capsys.readouterr().out.count(f"run={run.run_id}") == 1, "named once"
+    assert [entry["run"] for entry in logs if "run" in entry] == [run.run_id], "named once"
     assert scene.lost == 0
     scene.server.faults.clear()
     scene.poll_well()

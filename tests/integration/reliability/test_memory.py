@@ -37,9 +37,11 @@ async def test_many_answers_of_200_megabytes_at_once_cost_bounded_memory(
         server.workspace.finish(run)
         server.workspace.hide(run.run_id)
     samples = await exporter.until(
-        lambda seen: recount.counted_runs(seen) == recount.runs(server.workspace.truth()), "all counted"
+        lambda seen: recount.counted_runs(seen) == recount.runs(server.workspace.truth()),
+        "all counted, after a back-off of 30 s",
+        seconds=100,
     )
     assert fault.hits == AT_ONCE
-    assert total(samples, "databricks_exporter_api_retries_total", endpoint="runs/get") > 0
+    assert total(samples, "databricks_exporter_api_requests_total", endpoint="runs/get", code="error") > 0
     assert total(samples, "databricks_exporter_runs_lost_total") == 0
     assert peak_memory(exporter) < MAX_BODIES_BYTES + REST

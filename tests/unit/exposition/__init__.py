@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from hypothesis import strategies as st
 
-from exporter.exposition import packing
+from exporter.exposition import chunks
+from exporter.exposition.chunks import Chunk
 from exporter.exposition.exposition import Exposition
-from exporter.exposition.packing import Piece
 from exporter.exposition.snapshot import Body, Format, Snapshot
 from exporter.families import TERMINATIONS
 from exporter.own_metrics import OwnMetrics
@@ -127,9 +127,9 @@ def packed(exposition: Exposition, form: Format, own: bytes = b"") -> bytes:
     return sent(snapshot_in(exposition, form).gzipped(form, own))
 
 
-def lines_of(piece: Piece) -> bytes:
-    """The lines of a piece."""
-    return b"".join(packing.unpacked([piece.data], 2**16))
+def lines_of(chunk: Chunk) -> bytes:
+    """The lines of a chunk."""
+    return b"".join(chunks.unpacked([chunk.data], 2**16))
 
 
 def unpacked(body: bytes) -> bytes:

@@ -261,18 +261,22 @@ def test_the_last_format_asked_for_stays(last: Format) -> None:
 
 
 def test_families_that_the_formats_share_are_not_made_again() -> None:
-    """A format that is let go and asked for again finds the pieces without exemplars as they were."""
+    """A format that is let go and asked for again finds the chunks without exemplars as they were."""
     exposition, clock = timed()
     renamed(exposition, "n")
-    shared = [strip for column, strip in exposition._jobs._strips.items() if column.form is None]
-    before = [segment for strip in shared for segment in strip.segments]
+    shared = [
+        column_data for column, column_data in exposition._jobs._columns_data.items() if column.form is None
+    ]
+    before = [segment for column_data in shared for segment in column_data.segments]
     assert before
     clock.now += READY_SECONDS + 1
     exposition.ready(Format.OPENMETRICS)
     assert renamed(exposition, "n") == {Format.OPENMETRICS}
     plain(exposition, Format.TEXT)
-    after = [strip for column, strip in exposition._jobs._strips.items() if column.form is None]
-    segments = [segment for strip in after for segment in strip.segments]
+    after = [
+        column_data for column, column_data in exposition._jobs._columns_data.items() if column.form is None
+    ]
+    segments = [segment for column_data in after for segment in column_data.segments]
     assert all(new is old for new, old in zip(segments, before, strict=True))
 
 
@@ -304,10 +308,10 @@ def test_nothing_grows_while_jobs_come_and_go() -> None:
         exposition.update(
             "w", {(new, "NONE"): Totals.empty(LAYOUT)}, {new: (Job(), None)}, expired([(old, "NONE")], [old])
         )
-    for blocks in (exposition._series_keys, exposition._jobs):
-        assert len(blocks._groups) == 1
-        assert len(blocks._with_room) <= 1
-        assert len(blocks._values) == len(blocks._group_of) <= 2
+    for caches in (exposition._series_keys, exposition._jobs):
+        assert len(caches._groups) == 1
+        assert len(caches._with_room) <= 1
+        assert len(caches._values) == len(caches._group_of) <= 2
 
 
 def _pairs() -> Iterator[tuple[str, str]]:

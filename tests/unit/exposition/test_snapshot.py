@@ -4,8 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from exporter.exposition.chunks import Packer, checked
 from exporter.exposition.exposition import Exposition
-from exporter.exposition.packing import Packer, checked
 from exporter.exposition.snapshot import EMPTY, Format, Rendering, Snapshot
 from exporter.families import JOB_INFO, RUNS
 from exporter.own_metrics import OwnMetrics
@@ -36,8 +36,8 @@ def test_a_gzip_body_is_one_member_with_the_plain_body_in_it(
 ) -> None:
     """However often and with whatever own metrics it is asked for, the packed body is the plain one."""
     packer = Packer()
-    pieces = [packer.pack(text.encode(), series) for text, series in contents]
-    rendering = Rendering.of([([piece.data for piece in pieces], checked(pieces))])
+    chunks = [packer.pack(text.encode(), series) for text, series in contents]
+    rendering = Rendering.of([([chunk.data for chunk in chunks], checked(chunks))])
     snapshot = Snapshot({form: rendering}, rendering.check.series)
     jobs = "".join(text for text, _ in contents).encode()
     for metrics in (own, later, b""):

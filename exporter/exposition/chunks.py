@@ -1,7 +1,7 @@
-"""Compressed pieces of the body that can be put together in any order. Pure.
+"""Compressed chunks of the body that can be put together in any order. Pure.
 
-A piece is raw deflate data that ends with a full flush: on a byte boundary, and nothing after it refers back
-to it. So pieces in any order, an end and the combined checksum are ONE gzip member; a body of several members
+A chunk is raw deflate data that ends with a full flush: on a byte boundary, and nothing after it refers back
+to it. So chunks in any order, an end and the combined checksum are ONE gzip member; a body of several members
 is as valid (RFC 1952), but curl, wget and httpx stop after the first. Source: RFC 1951, the zlib manual on
 `Z_FULL_FLUSH` and `crc32_combine`, which ISA-L has and the standard library has not.
 """
@@ -21,7 +21,7 @@ _GROUPS_PER_SEGMENT = 512
 
 
 # No NamedTuples: of tens of thousands the collector would look at each.
-class Piece(msgspec.Struct, frozen=True, gc=False):
+class Chunk(msgspec.Struct, frozen=True, gc=False):
     """Some lines, compressed; `crc` and `size` (bytes) are those of the lines themselves."""
 
     data: bytes
@@ -30,22 +30,22 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     series: int
 
 
-NOTHING = Piece(b"", 0, 0, 0)
+NOTHING = Chunk(b"", 0, 0, 0)
 
 
 class Packer:
-    """Makes pieces, one at a time."""
+    """Makes chunks, one at a time."""
 
     def __init__(self) -> None:
-        # One for all pieces: after a full flush it knows nothing of what came before.
+        # One for all chunks: after a full flush it knows nothing of what came before.
         self._compressor = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
 
-    def pack(self, lines: bytes, series: int) -> Piece:
-        """These lines as a piece."""
+    def pack(self, lines: bytes, series: int) -> Chunk:
+        """These lines as a chunk."""
         if not lines:
             return NOTHING
         data = self._compressor.compress(lines) + self._compressor.flush(isal_zlib.Z_FULL_FLUSH)
-        return Piece(data, isal_zlib.crc32(lines), len(lines), series)
+        return Chunk(data, isal_zlib.crc32(lines), len(lines), series)
 
 
 class Check(msgspec.Struct, frozen=True, gc=False):
@@ -56,8 +56,8 @@ class Check(msgspec.Struct, frozen=True, gc=False):
     series: int
 
 
-class Strip:
-    """The pieces of one column of the body, one per group: their data joined, and four numbers of each."""
+class ColumnData:
+    """The chunks of one column of the body, one per group: their data joined, and four numbers of each."""
 
     def __init__(self) -> None:
         # The data of so many groups each, as it will be sent; never changed, so that who sends it keeps it.
@@ -69,19 +69,19 @@ class Strip:
     def __len__(self) -> int:
         return len(self._lengths)
 
-    def __getitem__(self, group: int) -> Piece:
-        """The piece of a group."""
+    def __getitem__(self, group: int) -> Chunk:
+        """The chunk of a group."""
         first = group - group % _GROUPS_PER_SEGMENT
         segment, length = self.segments[group // _GROUPS_PER_SEGMENT], self._lengths[group]
         begin = sum(self._lengths[first:group])
         data = segment[begin : begin + length]
-        return Piece(data, self._crcs[group], self._sizes[group], self._series[group])
+        return Chunk(data, self._crcs[group], self._sizes[group], self._series[group])
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[Chunk]:
         return map(self.__getitem__, range(len(self)))
 
     def has(self, group: int, lines: bytes) -> bool:
-        """Whether the piece of a group holds these lines."""
+        """Whether the chunk of a group holds these lines."""
         if group >= len(self):
             return not lines
         if len(lines) != self._sizes[group] or isal_zlib.crc32(lines) != self._crcs[group]:
@@ -89,43 +89,43 @@ class Strip:
         # Equal checksums are no proof; inflating takes a fifth of compressing.
         return b"".join(unpacked([self[group].data], len(lines) + 1)) == lines
 
-    def replace(self, pieces: Mapping[int, Piece]) -> None:
-        """Put these pieces, by group, in the place of the ones before."""
-        if not pieces:
+    def replace(self, chunks: Mapping[int, Chunk]) -> None:
+        """Put these chunks, by group, in the place of the ones before."""
+        if not chunks:
             return
         for numbers in (self._lengths, self._crcs, self._sizes, self._series):
-            numbers.extend([0] * (max(pieces) + 1 - len(numbers)))
-        self._replace_data(pieces)
-        for group, piece in pieces.items():
-            self._lengths[group], self._crcs[group] = len(piece.data), piece.crc
-            self._sizes[group], self._series[group] = piece.size, piece.series
+            numbers.extend([0] * (max(chunks) + 1 - len(numbers)))
+        self._replace_data(chunks)
+        for group, chunk in chunks.items():
+            self._lengths[group], self._crcs[group] = len(chunk.data), chunk.crc
+            self._sizes[group], self._series[group] = chunk.size, chunk.series
         starts = range(0, len(self), _GROUPS_PER_CHECK)
         self._checks.extend([Check(0, 0, 0)] * (len(starts) - len(self._checks)))
-        for number in {group // _GROUPS_PER_CHECK for group in pieces}:
+        for number in {group // _GROUPS_PER_CHECK for group in chunks}:
             part = slice(starts[number], starts[number] + _GROUPS_PER_CHECK)
             checks = zip(self._crcs[part], self._sizes[part], self._series[part], strict=True)
             self._checks[number] = checked(Check(*numbers) for numbers in checks)
         self.check = checked(self._checks)
 
-    def _replace_data(self, pieces: Mapping[int, Piece]) -> None:
+    def _replace_data(self, chunks: Mapping[int, Chunk]) -> None:
         segments = list(self.segments)
         segments.extend([b""] * (-(-len(self) // _GROUPS_PER_SEGMENT) - len(segments)))
         by_segment: dict[int, list[int]] = {}
-        for group in sorted(pieces):
+        for group in sorted(chunks):
             by_segment.setdefault(group // _GROUPS_PER_SEGMENT, []).append(group)
         for number, groups in by_segment.items():
             old, done, at = memoryview(segments[number]), number * _GROUPS_PER_SEGMENT, 0
             data: list[bytes | memoryview] = []
             for group in groups:
                 kept = sum(self._lengths[done:group])
-                data += (old[at : at + kept], pieces[group].data)
+                data += (old[at : at + kept], chunks[group].data)
                 at += kept + self._lengths[group]
                 done = group + 1
             segments[number] = b"".join([*data, old[at:]])
         self.segments = tuple(segments)
 
 
-def checked(parts: Iterable[Piece | Check]) -> Check:
+def checked(parts: Iterable[Chunk | Check]) -> Check:
     """What is known of parts one after another."""
     crc = size = series = 0
     for part in parts:
@@ -137,7 +137,7 @@ def checked(parts: Iterable[Piece | Check]) -> Check:
 
 
 def unpacked(parts: Iterable[bytes], at_most: int) -> Iterator[bytes]:
-    """The lines in the data of whole pieces, however cut, so many bytes at a time."""
+    """The lines in the data of whole chunks, however cut, so many bytes at a time."""
     decompressor = isal_zlib.decompressobj(-isal_zlib.MAX_WBITS)
     for part in parts:
         left, lines = part, b""
@@ -150,7 +150,7 @@ def unpacked(parts: Iterable[bytes], at_most: int) -> Iterator[bytes]:
 
 
 def ending(own: bytes, check: Check) -> bytes:
-    """The end of a gzip member whose pieces have this check: `own`, then the trailer."""
+    """The end of a gzip member whose chunks have this check: `own`, then the trailer."""
     compressor = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
     trailer = struct.pack("<II", isal_zlib.crc32(own, check.crc), (check.size + len(own)) & 0xFFFFFFFF)
     return compressor.compress(own) + compressor.flush() + trailer

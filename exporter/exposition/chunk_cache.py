@@ -7,7 +7,7 @@ else; what was put side by side stays side by side, so those that change togethe
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from exporter.exposition.packing import Packer, Piece, Strip
+from exporter.exposition.chunks import Chunk, ColumnData, Packer
 from exporter.exposition.render import Column
 from exporter.families import Family
 
@@ -20,7 +20,7 @@ _GROUPS_AT_ONCE = 128
 Render = Callable[[Key, V, Sequence[Column]], Iterable[str]]
 
 
-class Blocks(Generic[V]):
+class ChunkCache(Generic[V]):
     """`group_size`: how many are rendered again for the change of one; smaller groups pack worse."""
 
     def __init__(self, render: Render[V], group_size: int) -> None:
@@ -32,7 +32,7 @@ class Blocks(Generic[V]):
         # Each group that is not full, once.
         self._with_room: list[int] = []
         self._changed: set[int] = set()
-        self._strips: dict[Column, Strip] = {}
+        self._columns_data: dict[Column, ColumnData] = {}
         self._packer = Packer()
 
     def put(self, values: Mapping[Key, V]) -> None:
@@ -53,19 +53,19 @@ class Blocks(Generic[V]):
                 self._groups[group].remove(key)
                 self._changed.add(group)
 
-    def strips(self, columns: Sequence[Column]) -> list[tuple[Column, Strip]]:
+    def columns_data(self, columns: Sequence[Column]) -> list[tuple[Column, ColumnData]]:
         """These columns as they are now; others are forgotten, and made anew when they are wanted again."""
-        kept = [column for column in columns if column in self._strips]
-        new = [column for column in columns if column not in self._strips]
+        kept = [column for column in columns if column in self._columns_data]
+        new = [column for column in columns if column not in self._columns_data]
         # They are taken over together at the end: where a rendering fails, the next one makes up for it.
-        strips = {column: self._strips.get(column) or Strip() for column in columns}
+        columns_data = {column: self._columns_data.get(column) or ColumnData() for column in columns}
         if kept:
-            self._pack(sorted(self._changed), {column: strips[column] for column in kept})
+            self._pack(sorted(self._changed), {column: columns_data[column] for column in kept})
         if new:
-            self._pack(range(len(self._groups)), {column: strips[column] for column in new})
-        self._strips = strips
+            self._pack(range(len(self._groups)), {column: columns_data[column] for column in new})
+        self._columns_data = columns_data
         self._changed.clear()
-        return list(strips.items())
+        return list(columns_data.items())
 
     def _place(self, key: Key) -> int:
         """A group with room for a new one."""
@@ -79,22 +79,22 @@ class Blocks(Generic[V]):
         self._group_of[key] = group
         return group
 
-    def _pack(self, groups: Sequence[int], into: Mapping[Column, Strip]) -> None:
+    def _pack(self, groups: Sequence[int], into: Mapping[Column, ColumnData]) -> None:
         for first in range(0, len(groups), _GROUPS_AT_ONCE):
             self._pack_some(groups[first : first + _GROUPS_AT_ONCE], into)
 
-    def _pack_some(self, groups: Sequence[int], into: Mapping[Column, Strip]) -> None:
-        columns, strips = list(into), list(into.values())
-        pieces: list[dict[int, Piece]] = [{} for _ in columns]
+    def _pack_some(self, groups: Sequence[int], into: Mapping[Column, ColumnData]) -> None:
+        columns, columns_data = list(into), list(into.values())
+        chunks: list[dict[int, Chunk]] = [{} for _ in columns]
         for group in groups:
             rendered = [self._render(key, self._values[key], columns) for key in self._groups[group]]
             texts = zip(*rendered, strict=True) if rendered else ((),) * len(columns)
-            for column, strip, packed, lines in zip(columns, strips, pieces, texts, strict=True):
+            for column, column_data, packed, lines in zip(columns, columns_data, chunks, texts, strict=True):
                 text = "".join(lines).encode()
-                if not strip.has(group, text):
+                if not column_data.has(group, text):
                     packed[group] = self._packer.pack(text, _series(column.family, lines))
-        for strip, packed in zip(strips, pieces, strict=True):
-            strip.replace(packed)
+        for column_data, packed in zip(columns_data, chunks, strict=True):
+            column_data.replace(packed)
 
 
 def _series(family: Family, texts: Sequence[str]) -> int:
