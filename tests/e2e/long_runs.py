@@ -1,13 +1,12 @@
 """Runs that are in neither list of a poll once they end, and faults that meet the answers of one run alone."""
 
-import time
 from collections.abc import Mapping
 
 from exporter.simulator.faults import Fault
 from exporter.simulator.runs import Run
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
-from tests.e2e.process import POLLS, RUNS, Exporter, Launcher, Samples, access, total
+from tests.e2e.process import PATIENCE_SECONDS, POLLS, RUNS, Exporter, Launcher, Samples, access, total
 
 PENDING = "databricks_exporter_pending_runs"
 UP = "databricks_up"
@@ -44,10 +43,12 @@ def break_run(server: SimulatorServer, run: Run, fault: Fault) -> Fault:
     return server.faults.add(fault)
 
 
-async def start(launch: Launcher, server: SimulatorServer, *arguments: str) -> Exporter:
+async def start(
+    launch: Launcher, server: SimulatorServer, *arguments: str, seconds: float = PATIENCE_SECONDS
+) -> Exporter:
     """An exporter with the settings that it is shipped with, once it is ready."""
     exporter = await launch.spawn(*arguments, env=access(server)).listening()
-    await exporter.until_ready()
+    await exporter.until_ready(seconds)
     return exporter
 
 
@@ -64,7 +65,3 @@ def assert_all_is_well(samples: Samples) -> None:
     """No poll has failed, and the workspace is up."""
     assert total(samples, POLLS, result="error") == 0
     assert total(samples, UP) == 1
-
-
-def now() -> float:
-    return time.monotonic()

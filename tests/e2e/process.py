@@ -164,7 +164,9 @@ class Exporter:
         """The first scrape after so many more good polls: two, and one of them began after now."""
         before = total(await self.metrics(), POLLS, result="success")
         return await self.until(
-            lambda seen: total(seen, POLLS, result="success") >= before + count, f"{count} more polls", seconds
+            lambda seen: total(seen, POLLS, result="success") >= before + count,
+            f"{count} more polls",
+            seconds,
         )
 
     async def exit_code(self, seconds: float = PATIENCE_SECONDS) -> int:
