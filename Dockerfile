@@ -3,8 +3,10 @@
 # Run it locked down; everything it writes goes to the volume:
 #   docker run --read-only --cap-drop ALL -v exporter-state:/var/lib/databricks-jobs-exporter -p 9977:9977 \
 #     -e DATABRICKS_HOST -e DATABRICKS_TOKEN databricks-jobs-exporter
+# The base names a patch release of Python. deploy/README.md shows how to pin its digest, and when to take a newer one.
+ARG BASE=python:3.13.18-slim-trixie
 
-FROM python:3.11.14-slim-bookworm AS build
+FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 # Dependencies first: this layer is built again only when a lock file changes.
@@ -19,12 +21,14 @@ RUN python -m hatchling build -t wheel \
     && pip --python /opt/venv/bin/python install --quiet --no-index --no-deps dist/*.whl \
     && python -m deploy.sbom /usr/share/sbom/databricks-jobs-exporter.cdx.json
 
-FROM python:3.11.14-slim-bookworm
+FROM ${BASE}
+ARG BASE
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="databricks-jobs-exporter" \
       org.opencontainers.image.description="Prometheus exporter for Databricks job runs" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 # A new named volume takes over the owner of the folder it is mounted on.

@@ -1,5 +1,5 @@
 # Each target is one command on a fresh Debian machine with Python 3.11+ and make:
-#   make demo · make test · make test PYTHON=python3.12 · make demo ARGS="--web.listen-address :9000"
+#   make demo · make quick · make test · make test PYTHON=python3.13 · make demo ARGS="--web.listen-address :9000"
 
 PYTHON ?= python3
 VENV   := .venv
@@ -18,7 +18,7 @@ DEV     := $(VENV)/.dev
 .DELETE_ON_ERROR:
 # Two pips in one environment break it; everything slow below is parallel in itself.
 .NOTPARALLEL:
-.PHONY: help demo test lint bench dashboards pictures manifests sbom audit lock clean prometheus deploy-tools
+.PHONY: help demo quick test announce lint bench dashboards pictures manifests sbom audit lock clean prometheus deploy-tools
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' $(MAKEFILE_LIST)
@@ -26,8 +26,19 @@ help: ## list the targets
 demo: $(RUNTIME) ## start the exporter on a simulated workspace, no account needed
 	@$(BIN)/python -m exporter --demo $(ARGS)
 
-test: prometheus deploy-tools lint ## every check: linters, types, tests
-	$(BIN)/python -m pytest $(ARGS)
+# Python keeps its compiled modules, also where the environment says otherwise: the next run starts in half the time.
+quick: $(DEV) ## unit tests that need no process and no second of their own: half a minute
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest tests/unit -m "not slow and not hypothesis" -q -n2 \
+	    --dist=worksteal $(ARGS)
+
+# Most of the time tests wait for processes: three at once keep two cores busy.
+test: announce prometheus deploy-tools lint ## every check: linters, types, tests
+	$(BIN)/python -m pytest -n3 --dist=worksteal $(ARGS)
+
+announce:
+	@echo "make test installs Python packages into $(VENV), and with apt-get Prometheus, Alertmanager, kubectl, systemd,"
+	@echo "curl and wget, each where it is missing: some minutes the first time, nothing later. Then it runs linters,"
+	@echo "types and all tests: about six minutes on two idle cores, twice that on busy ones. make quick takes half a minute."
 
 lint: $(DEV) ## style and types
 	$(BIN)/python -m ruff check
@@ -55,7 +66,9 @@ sbom: $(DEV) ## write the software bill of materials to dist/sbom.cdx.json
 	@$(BIN)/python -m deploy.sbom dist/sbom.cdx.json
 
 # --strict: what the service does not know counts as a failure, not as clean. The pins are complete: nothing is resolved.
-audit: $(DEV) ## ask for known vulnerabilities of what is pinned; needs the internet
+audit: $(DEV) ## ask for known vulnerabilities of the Python packages that are shipped; needs the internet
+	@echo "covers the packages of requirements.txt; does not cover the Python interpreter, the image's base (scan the image)"
+	@echo "and the tools of requirements-build.txt and requirements-dev.txt (ARGS='-r requirements-dev.txt' adds them)"
 	@$(BIN)/python -m pip_audit --strict --require-hashes --disable-pip --progress-spinner off \
 	    -r requirements.txt $(ARGS)
 

@@ -12,6 +12,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = dt.timedelta(days=1)
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 _BOTH_SIDES = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
 
 
@@ -42,8 +53,10 @@ class Identity:
 def make_ca(name: str = "test CA", issuer: Identity | None = None) -> Identity:
     """A root, or with `issuer` an intermediate CA."""
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(name, _name_of(issuer) if issuer else name, key).add_extension(
-        x509.BasicConstraints(ca=True, path_length=None), critical=True
+    builder = (
+        _builder(name, _name_of(issuer) if issuer else name, key, issuer.key if issuer else key)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(_SIGNS_CERTIFICATES, critical=True)
     )
     return Identity(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
 
@@ -57,7 +70,7 @@ def make_leaf(
     if host == "localhost":
         names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
     builder = (
-        _builder(name, _name_of(ca), key, ends)
+        _builder(name, _name_of(ca), key, ca.key, ends)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.ExtendedKeyUsage(_BOTH_SIDES), critical=False)
     )
@@ -68,7 +81,7 @@ def make_self_signed(name: str = "localhost") -> Identity:
     """A server's certificate that nobody else has signed, as `openssl req -x509` makes one for 127.0.0.1."""
     key = ec.generate_private_key(ec.SECP256R1())
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    builder = _builder(name, name, key).add_extension(names, critical=False)
+    builder = _builder(name, name, key, key).add_extension(names, critical=False)
     return Identity(builder.sign(key, hashes.SHA256()), key)
 
 
@@ -84,8 +97,13 @@ def server_context(identity: Identity, folder: Path) -> ssl.SSLContext:
 
 
 def _builder(
-    subject: str, issuer: str, key: ec.EllipticCurvePrivateKey, ends: dt.timedelta = _DAY
+    subject: str,
+    issuer: str,
+    key: ec.EllipticCurvePrivateKey,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    ends: dt.timedelta = _DAY,
 ) -> x509.CertificateBuilder:
+    """With the key identifiers that Python demands from 3.13 on."""
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
@@ -95,4 +113,8 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - 2 * _DAY)
         .not_valid_after(now + ends)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
+        )
     )

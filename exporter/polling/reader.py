@@ -121,7 +121,8 @@ class _Slice:
         self.pages += 1
         for run in page.runs:
             start_ms = run.start_time or 0
-            if self.oldest_ms is not None and start_ms > self.oldest_ms:
+            # A run without a start may stand anywhere.
+            if not start_ms or (self.oldest_ms is not None and start_ms > self.oldest_ms):
                 self.in_order = False
             if self.newest_ms is None:
                 self.newest_ms = start_ms

@@ -82,7 +82,7 @@ DEMO_JOBS = (
     ),
     # One at a time.
     DemoJob("queued-warehouse-load", 480, 48, 2, (STANDARD,), 8, overlap="queue"),
-    DemoJob("queued-recorder-close", 600, 70, 1, setup=15, overlap="queue", endings=_FLAKY),
+    DemoJob("queued-ledger-close", 600, 70, 1, setup=15, overlap="queue", endings=_FLAKY),
     DemoJob("skipped-snapshot", 300, 38, 1, (FAST,), 3, overlap="skip"),
     DemoJob("parent-orchestrator", 900, 100, 2, (STANDARD,), 5, trigger="RUN_JOB_TASK"),
     # One-off runs: every one has a job id of its own.

@@ -1,10 +1,9 @@
 """What happens to every request on its way to its endpoint and back.
 
-From the outside in: it is remembered, a fault may strike, the rate may be exceeded, a refusal becomes an
-error body, and the answer is compressed.
+From the outside in: it is remembered, the rate may be exceeded, a refusal becomes an error body, and the
+answer is compressed.
 """
 
-import asyncio
 import time
 import zlib
 from collections.abc import Awaitable, Callable
@@ -14,21 +13,26 @@ import msgspec
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from exporter.simulator.damage import CLOCK_ERROR, DAMAGES, Victim
 from exporter.simulator.endpoints import PATHS, VERSIONS
-from exporter.simulator.faults import Answer, Faults
 from exporter.simulator.paging import RefusedError
 from exporter.simulator.traffic import RateLimit, Request, RequestLog
 from exporter.simulator.workspace import Workspace
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+# Of a request, where a middleware sets it: how many seconds the Date of its answer is ahead.
+CLOCK_ERROR = web.RequestKey("CLOCK_ERROR", float)
 TOKEN_PATH = "/oidc/v1/token"
 _WORTH_PACKING = 1000  # bytes
 _ENDPOINT_OF_PATH = {
     TOKEN_PATH: "token",
     **{f"/api/{version}/{path}": name for name, path in PATHS.items() for version in VERSIONS},
 }
+
+
+def endpoint_of(request: web.Request) -> str:
+    """Which endpoint it asks: runs/list, runs/get, jobs/list, token or other."""
+    return _ENDPOINT_OF_PATH.get(request.path, "other")
 
 
 def dating(workspace: Workspace) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
@@ -44,7 +48,7 @@ def logging(log: RequestLog) -> Middleware:
     async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
         seen = Request(
             arrival=time.monotonic(),
-            endpoint=_ENDPOINT_OF_PATH.get(request.path, "other"),
+            endpoint=endpoint_of(request),
             path=request.path,
             query=dict(request.query),
             authorization=request.headers.get(hdrs.AUTHORIZATION),
@@ -62,43 +66,10 @@ def logging(log: RequestLog) -> Middleware:
     return logged
 
 
-def striking(faults: Faults) -> Middleware:
-    @web.middleware
-    async def struck(request: web.Request, handler: Handler) -> web.StreamResponse:
-        fault = faults.strike(_ENDPOINT_OF_PATH.get(request.path, "other"), request.query)
-        if fault is None:
-            return await handler(request)
-        if fault.delay:
-            await asyncio.sleep(fault.delay)
-        if fault.answer is not None:
-            return _sent(fault.answer)
-        response = await handler(request)
-        if fault.damage is None or not isinstance(response, web.Response):
-            return response
-        victim = Victim(request, _body(response), fault.pace, faults.wait_cleared)
-        return await DAMAGES[fault.damage](victim)
-
-    return struck
-
-
-def _sent(answer: Answer) -> web.Response:
-    return web.Response(
-        status=answer.status,
-        body=answer.body,
-        headers={**answer.headers, hdrs.CONTENT_TYPE: answer.content_type},
-    )
-
-
-def _body(response: web.Response) -> bytes:
-    body = response.body if isinstance(response.body, bytes) else b""
-    packed = response.headers.get(hdrs.CONTENT_ENCODING) == "gzip"
-    return zlib.decompress(body, wbits=31) if packed else body
-
-
 def refusing(limit: RateLimit) -> Middleware:
     @web.middleware
     async def refused(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not limit.admits(_ENDPOINT_OF_PATH.get(request.path, "other")):
+        if not limit.admits(endpoint_of(request)):
             response = _error(429, "REQUEST_LIMIT_EXCEEDED", "Request is rejected due to throttling.")
             response.headers[hdrs.RETRY_AFTER] = "1"
             return response

@@ -1,17 +1,21 @@
-"""The simulated workspace on a socket: real HTTP on a loopback port."""
+"""The simulated workspace on a socket: real HTTP on a loopback port.
+
+It has no faults of its own. `middlewares` are the seam for them: aiohttp middlewares that run inside the
+request log and around everything else. So a test decides what any request gets (see tests/faults).
+"""
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 import msgspec
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Middleware
 
 from exporter.simulator.credentials import Credentials, TokenRefusedError
 from exporter.simulator.endpoints import ENDPOINTS, PATHS, VERSIONS, Endpoint
-from exporter.simulator.faults import Faults
 from exporter.simulator.middlewares import (
     TOKEN_PATH,
     Handler,
@@ -20,7 +24,6 @@ from exporter.simulator.middlewares import (
     logging,
     packing,
     refusing,
-    striking,
 )
 from exporter.simulator.traffic import RateLimit, RequestLog
 from exporter.simulator.workspace import Workspace
@@ -31,20 +34,14 @@ _DISCOVERY_PATH = "/oidc/.well-known/oauth-authorization-server"
 def create_app(
     workspace: Workspace,
     *,
-    faults: Faults,
     credentials: Credentials,
-    requests: RequestLog | None = None,
+    requests: RequestLog,
     limits: Mapping[str, int] | None = None,
+    middlewares: Sequence[Middleware] = (),
 ) -> web.Application:
     """The application; `limits` are requests per second by endpoint (`DOCUMENTED_LIMITS`), off by default."""
-    log = RequestLog() if requests is None else requests
     app = web.Application(
-        middlewares=[
-            logging(log),
-            striking(faults),
-            refusing(RateLimit(limits or {})),
-            packing,
-        ]
+        middlewares=[logging(requests), *middlewares, refusing(RateLimit(limits or {})), packing]
     )
     app.on_response_prepare.append(dating(workspace))
     for version in VERSIONS:
@@ -94,30 +91,30 @@ class SimulatorServer:
         self,
         workspace: Workspace | None = None,
         *,
-        faults: Faults | None = None,
         credentials: Credentials | None = None,
         limits: Mapping[str, int] | None = None,
         port: int = 0,
         tls: ssl.SSLContext | None = None,
+        middlewares: Sequence[Middleware] = (),
     ) -> None:
         """`limits` as in `create_app`; with `tls` it speaks HTTPS."""
         self.workspace = Workspace() if workspace is None else workspace
-        self.faults = Faults() if faults is None else faults
         self.credentials = Credentials() if credentials is None else credentials
         self.requests = RequestLog()
         self.url = ""
         self._limits = limits
         self._port = port
         self._tls = tls
+        self._middlewares = middlewares
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> Self:
         app = create_app(
             self.workspace,
-            faults=self.faults,
             credentials=self.credentials,
             requests=self.requests,
             limits=self._limits,
+            middlewares=self._middlewares,
         )
         # A request that hangs on purpose must hold up neither the stop nor a client that went away.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
@@ -129,7 +126,6 @@ class SimulatorServer:
 
     async def stop(self) -> None:
         """Close the port; a later `start` listens on the same one again, like a workspace that was away."""
-        self.faults.clear()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

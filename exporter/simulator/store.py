@@ -57,6 +57,12 @@ class RunStore:
         self._index.add(run)
         self.changed(run.run_id)
 
+    def replace(self, run: Run) -> Run:
+        """Put the run in the place of the one with its id and start, and return that one."""
+        before, self._runs[run.run_id] = self._runs[run.run_id], run
+        self.changed(run.run_id)
+        return before
+
     def remove(self, run_id: int) -> None:
         self._index.remove(self._runs.pop(run_id))
         self._forget_encoded(run_id)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from tests.e2e.process import Launcher
+from tests.faults import SimulatorServer
 
 
 @pytest.fixture

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.faults import Fault, throttled
 from exporter.simulator.runs import Run
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from tests.deploy.dashboard_queries import PanelQuery, filled, queries
 from tests.e2e.process import Launcher, wait_for
 from tests.e2e.prometheus import Prometheus, is_data, prometheus, scrape_of
+from tests.faults import Fault, SimulatorServer, throttled
 
 MACROS = {"__range": "2m", "__rate_interval": "10s"}
 # The API reports these of runs of one task only, and nobody makes them up.

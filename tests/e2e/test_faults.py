@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import pytest
 import pytest_asyncio
 
-from exporter.simulator.faults import Fault, error, html, login_page, throttled, throttled_until
-from exporter.simulator.server import SimulatorServer
 from tests.e2e import recount
 from tests.e2e.process import POLLS, Exporter, Launcher, Samples, total, wait_for
+from tests.faults import Fault, SimulatorServer, error, fault_of, html, login_page, throttled, throttled_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -24,20 +23,20 @@ PASSING: dict[str, Callable[[], Fault]] = {
     "503": lambda: Fault(error(503, "TEMPORARILY_UNAVAILABLE", "later"), times=1),
     "504 of a gateway": lambda: Fault(html(504, "Gateway Time-out"), times=1),
     "200 with HTML": lambda: Fault(login_page(), times=1),
-    "reset": lambda: Fault(damage="reset", times=2),
-    "reset mid-body": lambda: Fault(damage="reset mid-body", times=1),
-    "truncated": lambda: Fault(damage="truncated", times=1),
-    "broken JSON": lambda: Fault(damage="broken JSON", times=1),
-    "broken gzip": lambda: Fault(damage="broken gzip", times=1),
-    "empty body": lambda: Fault(damage="empty body", times=1),
-    "drip": lambda: Fault(damage="drip", pace=0.0005, times=1),
+    "reset": lambda: fault_of("reset", times=2),
+    "reset mid-body": lambda: fault_of("reset mid-body", times=1),
+    "truncated": lambda: fault_of("truncated", times=1),
+    "broken JSON": lambda: fault_of("broken JSON", times=1),
+    "broken gzip": lambda: fault_of("broken gzip", times=1),
+    "empty body": lambda: fault_of("empty body", times=1),
+    "drip": lambda: fault_of("drip", pace=0.0005, times=1),
     "slower than the timeout": lambda: Fault(delay=1.5, times=1),
 }
 # Nothing that asking again within the poll would help against.
 LASTING: dict[str, Callable[[], Fault]] = {
     "403": lambda: Fault(error(403, "PERMISSION_DENIED", "not yours"), endpoint="runs/list", times=1),
     "500 for a whole poll": lambda: Fault(error(500, "INTERNAL_ERROR", "oops")),
-    "hang for a whole poll": lambda: Fault(damage="hang"),
+    "hang for a whole poll": lambda: fault_of("hang"),
 }
 
 
@@ -122,7 +121,7 @@ async def test_requests_that_failed_are_told_by_their_code(scene: Scene) -> None
         return {label["code"] for label in found}
 
     scene.server.faults.add(Fault(throttled(None), times=1))
-    scene.server.faults.add(Fault(damage="reset mid-body", times=1))
+    scene.server.faults.add(fault_of("reset mid-body", times=1))
     scene.server.faults.add(Fault(delay=1.5, times=1))
 
     async def all_told() -> bool:

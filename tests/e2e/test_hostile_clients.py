@@ -31,6 +31,8 @@ pytestmark = pytest.mark.timeout(400)
 
 # The limit of open connections, and some more for the connections of the exporter to the workspace.
 MOST_OPEN = 400 + 50
+# Python's own pool starts its threads one by one, whenever work meets no idle one. Two more check passwords.
+POOL_THREADS, CHECK_THREADS = min(32, (os.cpu_count() or 1) + 4), 2
 
 
 def basic(user: str, password: str) -> str:

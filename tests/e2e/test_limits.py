@@ -2,9 +2,8 @@
 
 import time
 
-from exporter.simulator.faults import Fault
-from exporter.simulator.server import SimulatorServer
 from tests.e2e.process import RUNS, Launcher, total
+from tests.faults import Fault, SimulatorServer
 
 RATE, CONCURRENCY = 10, 2
 

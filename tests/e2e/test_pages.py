@@ -5,9 +5,8 @@ import subprocess
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from exporter.simulator.faults import Fault, error
-from exporter.simulator.server import SimulatorServer
 from tests.e2e.process import BRISK, RUNS, Launcher, access, parse, total, wait_for
+from tests.faults import Fault, SimulatorServer, error, fault_of
 from tests.programs import program
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -100,7 +99,7 @@ async def test_check_does_not_wait_as_long_as_a_poll_for_a_workspace_that_is_awa
     server: SimulatorServer, launch: Launcher
 ) -> None:
     """A request may take ten minutes, and none is answered: `check` ends by itself."""
-    server.faults.add(Fault(damage="hang"))
+    server.faults.add(fault_of("hang"))
     check = launch.spawn("check", "--api.timeout=10m", env=access(server))
     assert await check.exit_code() == 1
     assert "the workspace answers too slowly" in check.output

@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
-from exporter.simulator.faults import Fault, throttled
 from exporter.simulator.runs import Run
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from tests.deploy.promql import LEVELS, QUERY, RULE_LABELS, RUNBOOKS, alternatives, rules, without_comparisons
 from tests.e2e.monitoring import faster, monitored
 from tests.e2e.process import Launcher, wait_for
 from tests.e2e.prometheus import Prometheus
+from tests.faults import Fault, SimulatorServer, throttled
 
 # A threshold of every job for every alert, as a user might record it.
 OVERRIDABLE = {rule.get("alert") for rule in rules()} | {"DatabricksJobErrorBudgetBurn"}

@@ -4,10 +4,9 @@ import base64
 from itertools import cycle
 
 from exporter.simulator.credentials import Credentials
-from exporter.simulator.faults import Fault, error, html, plain
-from exporter.simulator.server import SimulatorServer
 from tests.e2e.process import BRISK, POLLS, Exporter, Launcher, total
 from tests.echoes import answers, shown_parts
+from tests.faults import Fault, SimulatorServer, error, html, plain
 from tests.rawserver import raw_server
 
 TOKEN = "dapi5ecret0fTheP1atf0rm+/="

@@ -3,9 +3,8 @@ import signal
 
 import pytest
 
-from exporter.simulator.faults import Fault
-from exporter.simulator.server import SimulatorServer
 from tests.e2e.process import Launcher, access, wait_for
+from tests.faults import SimulatorServer, fault_of
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -17,7 +16,7 @@ async def test_a_signal_ends_it_cleanly_while_requests_hang(
     run = workspace.active_run(workspace.add_job("nightly"))
     exporter = await launch.start(server, "--api.timeout=30s")
     await exporter.until_ready()
-    fault = server.faults.add(Fault(damage="hang"))
+    fault = server.faults.add(fault_of("hang"))
     workspace.finish(run)
 
     async def hangs() -> bool:
@@ -41,7 +40,7 @@ async def test_a_signal_while_it_is_being_loaded_ends_it_without_a_traceback(
     code: int,
 ) -> None:
     """Whoever stops it in its first second gets an exit code, and a check that was cut short is not good."""
-    server.faults.add(Fault(damage="hang"))
+    server.faults.add(fault_of("hang"))
     # Python tells on standard error of each module that it has loaded.
     exporter = launch.spawn(*command, env={**access(server), "PYTHONPROFILEIMPORTTIME": "1"})
 
@@ -60,7 +59,7 @@ async def test_an_interrupted_check_is_not_good_and_shows_no_traceback(
     server: SimulatorServer, launch: Launcher, number: signal.Signals, command: tuple[str, ...]
 ) -> None:
     """Ctrl-C ends a check that waits for its workspace with exit code 1, and without Python's inner life."""
-    fault = server.faults.add(Fault(damage="hang"))
+    fault = server.faults.add(fault_of("hang"))
     exporter = launch.spawn(*command, env=access(server))
 
     async def hangs() -> bool:

@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 
 from exporter.simulator.credentials import Credentials
-from exporter.simulator.faults import Fault, error
-from exporter.simulator.server import SimulatorServer
 from tests.certificates import make_ca, make_leaf, server_context
 from tests.e2e import recount
 from tests.e2e.process import BRISK, POLLS, Launcher, total
 from tests.e2e.test_secrets import errors, everything_shown
+from tests.faults import Fault, SimulatorServer, error
 from tests.proxy import ConnectProxy, proxying
 
 # No name server knows it: only the proxy can connect to it.

@@ -14,10 +14,12 @@ from exporter.config.credentials import CREDENTIAL_VARIABLES
 from exporter.families import FAMILIES, Family
 from exporter.runs.outcomes import RESULTS
 from tests.docs_tables import BLOCKS, SHARED_LABELS, block, with_blocks
+from tests.packaging.test_packaging import pyproject
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 
 FAMILY_OF = {family.name: family for family in FAMILIES}
 HISTOGRAM_PARTS = ("_bucket", "_sum", "_count")
@@ -129,15 +131,25 @@ def test_every_variable_that_the_readme_names_exists() -> None:
     assert named <= known
 
 
-def test_every_make_target_that_the_readme_names_exists() -> None:
+@pytest.mark.parametrize(("document", "first"), [(README, "demo"), (CONTRIBUTING, "quick")])
+def test_every_make_target_that_a_document_names_exists(document: str, first: str) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"`make ([a-z]+)|^make ([a-z]+)", README, re.MULTILINE))
-    assert {one or other for one, other in named} <= targets
-    assert ("demo", "") in named
+    named = set(re.findall(r"(?:`|^)make ([a-z]+)", document, re.MULTILINE))
+    assert named <= targets
+    assert first in named
+
+
+def test_every_path_and_marker_that_the_contributing_page_names_exists() -> None:
+    paths = re.findall(r"`((?:exporter|tests|deploy|docs|benchmarks)/[\w/.]*)`", CONTRIBUTING)
+    assert len(paths) > 10
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    marks = {mark for chosen in re.findall(r"-m (\w+)`", CONTRIBUTING) for mark in [chosen]}
+    markers = pyproject()["tool"]["pytest"]["ini_options"]["markers"]
+    assert marks == {marker.partition(":")[0] for marker in markers}
 
 
 def test_every_relative_link_leads_somewhere() -> None:
-    links = [link for link in LINK.findall(README + CHANGELOG) if "://" not in link]
+    links = [link for link in LINK.findall(README + CHANGELOG + CONTRIBUTING) if "://" not in link]
     assert links
     for link in links:
         path, _, fragment = link.partition("#")
@@ -183,4 +195,3 @@ def test_promtool_understands_every_query(tmp_path: Path) -> None:
 def test_the_changelog_has_the_version_first_and_with_a_date() -> None:
     versions = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", CHANGELOG, re.MULTILINE)
     assert versions[0] == exporter.__version__
-    assert "## [0.1.0] - 2026-11-22" in CHANGELOG.splitlines()

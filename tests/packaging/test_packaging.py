@@ -106,7 +106,9 @@ def make(*arguments: str) -> str:
 
 def test_make_lists_its_targets() -> None:
     listed = make("help")
-    assert all(f"make {target}:" in listed for target in ("demo", "test", "lint", "bench", "lock", "clean"))
+    assert all(
+        f"make {target}:" in listed for target in ("demo", "quick", "test", "lint", "bench", "lock", "clean")
+    )
 
 
 def test_make_test_runs_every_check() -> None:
@@ -114,6 +116,18 @@ def test_make_test_runs_every_check() -> None:
     for command in ("-m ruff check", "-m ruff format --check", "-m mypy", "-m pytest"):
         assert command in commands
     assert commands.count("--require-hashes") == 1
+
+
+def test_make_test_says_first_what_it_installs_and_how_long_it_takes() -> None:
+    """Before it does anything: the places that packages come to, and minutes."""
+    said, *_ = make("--dry-run", "--always-make", "test").partition("command -v")
+    for word in (".venv", "apt-get", "minutes"):
+        assert word in said
+    assert "pip" not in said
+
+
+def test_make_quick_runs_unit_tests_that_are_quick() -> None:
+    assert '-m pytest tests/unit -m "not slow and not hypothesis"' in make("--dry-run", "quick")
 
 
 def test_make_demo_installs_with_hashes_and_starts_from_the_checkout() -> None:
@@ -161,10 +175,21 @@ def test_no_local_state_or_secret_reaches_the_build() -> None:
         assert not any(fnmatch.fnmatch(name, pattern) for pattern in allowed)
 
 
-def test_every_stage_starts_from_one_pinned_slim_python() -> None:
-    bases = {arguments.split(" AS ")[0] for arguments in arguments_of("FROM")}
-    assert len(bases) == 1
-    assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", bases.pop())
+def test_every_stage_starts_from_one_slim_python_of_a_patch_release() -> None:
+    """It can be pinned by digest from outside, and it is a Python that this project is for."""
+    assert {arguments.split(" AS ")[0] for arguments in arguments_of("FROM")} == {"${BASE}"}
+    base = re.fullmatch(r"BASE=python:(3\.\d+)\.\d+-slim-[a-z]+", arguments_of("ARG")[0])
+    assert base is not None
+    assert instructions()[0][0] == "ARG", "before the first stage: FROM can see no other"
+    assert f"Programming Language :: Python :: {base[1]}" in pyproject()["project"]["classifiers"]
+
+
+def test_the_documents_pin_the_base_that_the_dockerfile_names() -> None:
+    """The commands in deploy/README.md are about the same tag, and pass it to the argument there is."""
+    commands = (ROOT / "deploy" / "README.md").read_text()
+    tag = arguments_of("ARG")[0].removeprefix("BASE=")
+    assert f"docker buildx imagetools inspect {tag} " in commands
+    assert f"--build-arg BASE={tag}@sha256:" in commands
 
 
 def test_everything_from_a_registry_is_installed_by_hash() -> None:

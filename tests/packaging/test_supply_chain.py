@@ -155,3 +155,9 @@ def test_the_audit_covers_exactly_what_is_pinned_and_takes_no_doubt_for_clean() 
     commands = make("--dry-run", "audit").replace("\\\n", "")
     assert "--strict --require-hashes --disable-pip" in commands
     assert "-r requirements.txt" in commands
+
+
+def test_the_audit_says_what_it_does_not_cover() -> None:
+    said = " ".join(line for line in make("--dry-run", "audit").splitlines() if line.startswith("echo"))
+    for part in ("interpreter", "image's base", "requirements-build.txt", "requirements-dev.txt"):
+        assert part in said.partition("does not cover")[2]

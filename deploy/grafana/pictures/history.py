@@ -16,11 +16,10 @@ from pathlib import Path
 from aiohttp import web
 
 from exporter.families import LAST_POLL, POLLS
-from exporter.simulator.faults import Fault, throttled, unavailable
 from exporter.simulator.scenario import demo_workspace
-from exporter.simulator.server import SimulatorServer
 from tests.e2e.process import Exporter, Launcher, wait_for
 from tests.e2e.prometheus import Prometheus, is_data, prometheus, scrape_of
+from tests.faults import Fault, SimulatorServer, throttled, unavailable
 
 DAY_SECONDS = 86400
 STEP_SECONDS = 180

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.families import RUNS, TASK_RUNS
 from exporter.polling import lookback
-from exporter.simulator.faults import Fault, error
+from tests.faults import Fault, error
 from tests.integration.polling.world import BEGIN, World
 
 PAGE = 25

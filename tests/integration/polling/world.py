@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import SecretStr
 
@@ -31,9 +31,9 @@ from exporter.runs.series_keys import SeriesKey
 from exporter.runs.totals import Totals
 from exporter.runs.tracker import Tracker
 from exporter.simulator.credentials import DEFAULT_TOKEN, Credentials
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from exporter.state.store import StateStore
+from tests.faults import SimulatorServer
 
 BEGIN = 1_790_000_000.0
 DAY = 24 * 3600.0
@@ -43,6 +43,8 @@ T = TypeVar("T")
 
 class World:
     """A workspace, an exporter. `lookback`, `sweep_window`, `idle`: seconds; `patience` is api.timeout."""
+
+    open: ClassVar[set["World"]] = set()
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class World:
         )
         self.run(self.server.start())
         self._open = AsyncExitStack()
+        World.open.add(self)
         self.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -92,6 +95,7 @@ class World:
 
     def close(self) -> None:
         """End everything."""
+        World.open.discard(self)
         self.stop()
         self.run(self.server.stop())
         self._loop.close()

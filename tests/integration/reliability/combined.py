@@ -14,17 +14,16 @@ from pathlib import Path
 
 import structlog
 
-from exporter.simulator.faults import Fault
-from exporter.simulator.kinds import KINDS
 from exporter.simulator.runs import Run
+from tests.faults import FAULTS, Fault
 from tests.integration.reliability.scene import MINUTE, Scene
 
 SHARED_MEMORY = Path("/dev/shm")
 STEPS = 40
 CODES = ("SUCCESS", "RUN_EXECUTION_ERROR", "USER_CANCELED", "TIMEDOUT")
 TARGETS = ("STANDARD", "PERFORMANCE_OPTIMIZED", None)
-STATUS_KINDS = [kind for kind in KINDS if kind.startswith("status ")]
-OTHER_KINDS = [kind for kind in KINDS if not kind.startswith("status ")]
+STATUS_FAULTS = [kind for kind in FAULTS if kind.startswith("status ")]
+OTHER_FAULTS = [kind for kind in FAULTS if not kind.startswith("status ")]
 # Three of these in a row on the same run give it up, as promised: elsewhere they are as any other.
 ABOUT_A_RUN = "permission denied"
 # They take a second each.
@@ -63,10 +62,10 @@ class Play:
             self.scene.restart()
 
     def _fault(self) -> tuple[str, Fault]:
-        kind = self.chance.choice(STATUS_KINDS if self.chance.random() < 0.2 else OTHER_KINDS)
+        kind = self.chance.choice(STATUS_FAULTS if self.chance.random() < 0.2 else OTHER_FAULTS)
         if kind in HEAVY and self.chance.random() < 0.8:
             kind = "drip"
-        fault = KINDS[kind]()
+        fault = FAULTS[kind]()
         fault.endpoint = self.chance.choice([None, "runs/list", "runs/get"])
         if kind == ABOUT_A_RUN:
             fault.endpoint = "runs/list"

@@ -7,9 +7,9 @@ from pathlib import Path
 from exporter.config import ClientCredentials
 from exporter.families import RUNS, TASK_RUNS
 from exporter.simulator.credentials import Credentials
-from exporter.simulator.faults import Fault
 from exporter.simulator.runs import Run
 from tests.e2e import recount
+from tests.faults import Fault
 from tests.integration.polling.world import World
 
 # Seconds: what hangs must end within a test. A poll may take twice as long.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.families import FAMILIES
-from exporter.simulator.kinds import KINDS
+from tests.faults import FAULTS
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "reliability.md").read_text()
@@ -44,14 +44,14 @@ def test_every_row_names_its_test() -> None:
 
 def test_every_kind_of_fault_has_a_row() -> None:
     told = {kind for row in ROWS for kind in kinds_in(row)}
-    assert set(KINDS) <= told, f"no row has {sorted(set(KINDS) - told)}"
+    assert set(FAULTS) <= told, f"no row has {sorted(set(FAULTS) - told)}"
 
 
 def test_every_kind_in_a_row_is_one_of_the_simulators() -> None:
     """The second column is a list of kinds, or says that there is none."""
     way_there = PAGE.partition("## The process, the disk")[0]
     cells = [line.split(" | ")[1] for line in way_there.splitlines() if line in ROWS]
-    assert {kind for cell in cells for kind in kinds_in(cell)} <= set(KINDS)
+    assert {kind for cell in cells for kind in kinds_in(cell)} <= set(FAULTS)
     assert all(cell.startswith(("`", "none: ")) for cell in cells)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.families import RUNS
-from exporter.simulator.kinds import KINDS, STATUSES
+from tests.faults import FAULTS, STATUSES
 from tests.integration.reliability.scene import Scene
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -20,7 +20,7 @@ HARMLESS = {
     "date a year back",
     "slow",
 }
-OTHERS = [kind for kind in KINDS if not kind.startswith("status ")]
+OTHERS = [kind for kind in FAULTS if not kind.startswith("status ")]
 # Statuses that mean something to us, and one that does not of each hundred.
 SPECIAL = (204, 301, 302, 304, 400, 401, 403, 404, 408, 409, 418, 425, 429, 500, 501, 502, 503, 504, 529, 599)
 
@@ -38,7 +38,7 @@ def scene() -> Iterator[Scene]:
 def test_a_fault_of_the_lists_costs_no_run(scene: Scene, kind: str) -> None:
     """A poll that meets it fails whole, or is good; the cause is told; the next good one has every run."""
     scene.end_runs(scene.begin_runs())
-    fault = KINDS[kind]()
+    fault = FAULTS[kind]()
     cause = scene.poll_under(fault, "runs/list")
     assert fault.hits > 0
     if kind not in HARMLESS:
@@ -57,7 +57,7 @@ def test_a_fault_of_one_run_is_that_runs_alone(
     hidden = runs[1].run_id
     scene.end_runs(runs)
     before = scene.counts(RUNS).total()
-    fault = KINDS[kind]()
+    fault = FAULTS[kind]()
     fault.when = lambda query: query.get("run_id") == str(hidden)
     assert scene.poll_under(fault, "runs/get") is None
     assert fault.hits > 0
@@ -78,7 +78,7 @@ def test_a_status_costs_no_run(scene: Scene, hundred: int) -> None:
     for status in (status for status in STATUSES if hundred <= status < hundred + 100):
         scene.now += 1
         scene.workspace.finished_run(scene.job, duration=1)
-        cause = scene.poll_under(KINDS[f"status {status}"](), "runs/list")
+        cause = scene.poll_under(FAULTS[f"status {status}"](), "runs/list")
         assert cause is not None
         assert cause.startswith(f"runs/list: HTTP {status}: ")
     scene.poll_well()

@@ -12,14 +12,12 @@ from pydantic import SecretStr
 from exporter.config import ClientCredentials
 from exporter.families import REPAIRS, RUNS
 from exporter.simulator.credentials import Credentials
-from exporter.simulator.damage import Damage
-from exporter.simulator.faults import Fault, error, throttled
-from exporter.simulator.kinds import ANSWERS
+from tests.faults import ANSWERS, Fault, error, fault_of, throttled
 from tests.integration.reliability.scene import MINUTE, Scene
 
 SHARED_MEMORY = Path("/dev/shm")
 HOUR, DAY = 3600.0, 86400.0
-DATES: tuple[Damage, ...] = ("date a year ahead", "date a year back")
+DATES: tuple[str, ...] = ("date a year ahead", "date a year back")
 
 
 @pytest.fixture
@@ -73,10 +71,10 @@ def test_our_own_clock_may_jump(scene: Scene, jump: float) -> None:
 
 @pytest.mark.parametrize("kind", DATES)
 @pytest.mark.parametrize("skip", range(4))
-def test_no_single_answer_decides_what_time_it_is(scene: Scene, kind: Damage, skip: int) -> None:
+def test_no_single_answer_decides_what_time_it_is(scene: Scene, kind: str, skip: int) -> None:
     """Whatever its date and whichever answer it is: no total, no bound and no expiry follows from it."""
     totals = set(scene.totals)
-    fault = scene.server.faults.add(Fault(damage=kind, times=1, skip=skip))
+    fault = scene.server.faults.add(fault_of(kind, times=1, skip=skip))
     for _ in range(2):
         scene.workspace.finished_run(scene.job)
         scene.poll_well()
@@ -93,14 +91,12 @@ def test_no_single_answer_decides_what_time_it_is(scene: Scene, kind: Damage, sk
 
 @pytest.mark.parametrize("kind", DATES)
 @pytest.mark.parametrize("skip", range(3))
-def test_no_single_answer_decides_since_when_a_fresh_state_counts(
-    folder: Path, kind: Damage, skip: int
-) -> None:
+def test_no_single_answer_decides_since_when_a_fresh_state_counts(folder: Path, kind: str, skip: int) -> None:
     """A first poll among whose answers one is from another year counts the lookback, and what follows."""
     scene = Scene(folder, first_poll=False)
     scene.workspace.finished_run(scene.job, start=scene.now - 2 * HOUR, duration=60)
     scene.workspace.finished_run(scene.job, start=scene.now - 40 * DAY, duration=60)
-    fault = scene.server.faults.add(Fault(damage=kind, times=1, skip=skip))
+    fault = scene.server.faults.add(fault_of(kind, times=1, skip=skip))
     scene.poll_well()
     assert fault.hits == 1
     progress = scene.recorder.tracker.progress
@@ -114,10 +110,10 @@ def test_no_single_answer_decides_since_when_a_fresh_state_counts(
 
 @pytest.mark.parametrize("kind", DATES)
 def test_a_clock_that_is_wrong_for_long_loses_no_run(
-    scene: Scene, kind: Damage, capsys: pytest.CaptureFixture[str]
+    scene: Scene, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """While every answer of the workspace says another year: what is kept, is kept by both clocks."""
-    scene.server.faults.add(Fault(damage=kind))
+    scene.server.faults.add(fault_of(kind))
     for _ in range(3):
         scene.end_runs(scene.begin_runs())
         scene.poll_well()
@@ -179,7 +175,7 @@ def test_runs_may_appear_late_come_twice_and_vanish(scene: Scene, capsys: pytest
     assert "runs do not exist any more" in told
     assert str(deleted.run_id) in told
     scene.workspace.show(late.run_id)
-    assert scene.poll_under(Fault(damage="page twice")) is None
+    assert scene.poll_under(fault_of("page twice")) is None
     scene.sweep()
     scene.assert_books_balance(lost=1)
 

@@ -5,12 +5,10 @@ from pathlib import Path
 import pytest
 
 from exporter.databricks.client import MAX_BODIES_BYTES
-from exporter.simulator.damage import Damage
-from exporter.simulator.faults import Fault
-from exporter.simulator.server import SimulatorServer
 from tests.e2e import recount
 from tests.e2e.conftest import launch, server
 from tests.e2e.process import Exporter, Launcher, total
+from tests.faults import SimulatorServer, fault_of
 
 __all__ = ["launch", "server"]
 
@@ -27,14 +25,14 @@ def peak_memory(exporter: Exporter) -> int:
 
 @pytest.mark.parametrize("damage", ["huge body", "gzip bomb"])
 async def test_many_answers_of_200_megabytes_at_once_cost_bounded_memory(
-    server: SimulatorServer, launch: Launcher, damage: Damage
+    server: SimulatorServer, launch: Launcher, damage: str
 ) -> None:
     """Plain or packed, they are given up and told; the exporter lives on and counts every run."""
     job = server.workspace.add_job("nightly")
     runs = [server.workspace.active_run(job) for _ in range(AT_ONCE)]
     exporter = await launch.start(server, "--api.timeout=10s", f"--api.concurrency={AT_ONCE}")
     await exporter.until_ready()
-    fault = server.faults.add(Fault(damage=damage, endpoint="runs/get", times=AT_ONCE))
+    fault = server.faults.add(fault_of(damage, endpoint="runs/get", times=AT_ONCE))
     for run in runs:
         server.workspace.finish(run)
         server.workspace.hide(run.run_id)

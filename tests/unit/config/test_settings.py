@@ -649,7 +649,7 @@ def test_the_documented_defaults() -> None:
         "api.timeout": "30s",
         "api.ca-file": "none",
         "state.path": "databricks-jobs-exporter.db in the user's state folder (XDG)",
-        "limits.series": "1000000",
+        "limits.series": "2500000",
         "limits.idle": "14d",
         "collect.tasks": "true",
         "histograms.buckets": "duration",

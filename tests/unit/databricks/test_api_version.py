@@ -8,9 +8,8 @@ from structlog.testing import capture_logs
 
 from exporter.databricks.client import RUNS_PER_PAGE
 from exporter.databricks.errors import NotUnderstood, UnknownPath
-from exporter.simulator.faults import Answer, Fault, error
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
+from tests.faults import Answer, Fault, SimulatorServer, error, fault_of
 from tests.unit.databricks import NOW, Connection, connected, within
 
 BAD_TARGET = error(404, "ENDPOINT_NOT_FOUND", "Bad Target: /api/2.2/jobs/runs/list")
@@ -91,12 +90,13 @@ async def test_an_answer_of_the_new_version_that_comes_too_late_is_not_used(
     server: SimulatorServer, connection: Connection
 ) -> None:
     """Servers that disagree: while one answer of 2.2 is on its way, another says Bad Target. 2.1 it is."""
-    server.faults.add(Fault(delay=0.3, endpoint="runs/list", times=1))
+    held = server.faults.add(fault_of("hang", endpoint="runs/list", times=1))
     server.faults.add(Fault(BAD_TARGET, endpoint="jobs/list", times=1))
     late = asyncio.create_task(connection.run_ids())
     while not server.requests.of("runs/list"):  # noqa: ASYNC110  what is awaited happens on a server
         await asyncio.sleep(0.01)
     await connection.client.list_job_names(within(20))
+    server.faults.remove(held)
     assert len(await late) == RUNS_PER_PAGE + 3
     paths = [request.path for request in server.requests.of("runs/list")]
     assert [path.split("/")[2] for path in paths] == ["2.2", "2.1", "2.1"]
@@ -123,7 +123,7 @@ async def test_a_list_of_the_old_version_that_cannot_be_followed_is_an_error(
     server.workspace.api_versions = {"2.1"}
     await connection.run_ids()
     server.faults.add(Fault(Answer(200, b'{"runs":[{"run_id":1,"job_id":2}],"has_more":true}')))
-    with pytest.raises(NotUnderstood, match="gives no page token, so runs would be missed"):
+    with pytest.raises(NotUnderstood, match="gives no page token, so something would be missed"):
         await connection.run_ids()
 
 

@@ -18,9 +18,8 @@ from exporter.databricks.auth import (
 from exporter.databricks.errors import AccessRefused, TryAgain, WorkspaceError
 from exporter.databricks.responses import Token
 from exporter.simulator.credentials import Credentials
-from exporter.simulator.faults import Answer, Fault, error, html, plain, throttled
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
+from tests.faults import Answer, Fault, SimulatorServer, error, html, plain, throttled
 from tests.unit.databricks import NOW, Connection, connected
 
 LOGIN = ClientCredentials("robot", SecretStr("s3cret"))

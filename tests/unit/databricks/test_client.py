@@ -20,12 +20,17 @@ from exporter.databricks.context import Priority
 from exporter.databricks.errors import AccessRefused, NotUnderstood, RunGone, TryAgain
 from exporter.databricks.responses import DecodeError
 from exporter.simulator.credentials import DEFAULT_TOKEN, Credentials
-from exporter.simulator.damage import Damage
-from exporter.simulator.faults import (
+from exporter.simulator.index import NEWEST
+from exporter.simulator.paging import token
+from exporter.simulator.workspace import Workspace
+from tests.certificates import make_ca, make_leaf
+from tests.faults import (
     Answer,
     Fault,
+    SimulatorServer,
     empty,
     error,
+    fault_of,
     html,
     login_page,
     plain,
@@ -34,11 +39,6 @@ from exporter.simulator.faults import (
     throttled_until,
     unavailable,
 )
-from exporter.simulator.index import NEWEST
-from exporter.simulator.paging import token
-from exporter.simulator.server import SimulatorServer
-from exporter.simulator.workspace import Workspace
-from tests.certificates import make_ca, make_leaf
 from tests.unit.databricks import NOW, Connection, connected, most_in_any_second, within
 
 REQUESTS = "databricks_exporter_api_requests_total"
@@ -131,7 +131,7 @@ async def test_a_repeated_page_token_ends_the_listing_in_an_error(
 ) -> None:
     """A server that sends us round in circles is not followed for ever."""
     with_runs(server, RUNS_PER_PAGE + 1)
-    server.faults.add(Fault(damage="same page token"))
+    server.faults.add(fault_of("same page token"))
     with pytest.raises(NotUnderstood, match="repeats a page token"):
         await connection.run_ids()
     assert len(server.requests) == 2
@@ -276,13 +276,11 @@ async def test_a_passing_answer_is_asked_for_again(
     ],
 )
 @pytest.mark.usefixtures("at_once")
-async def test_damage_on_the_way_is_asked_for_again(
-    server: SimulatorServer, damage: Damage, code: str
-) -> None:
+async def test_damage_on_the_way_is_asked_for_again(server: SimulatorServer, damage: str, code: str) -> None:
     """A broken connection or body is counted as what it was and costs a retry and no run."""
     run_ids = with_runs(server, 2)
     # The HTTP library itself repeats a request once after a reset.
-    fault = server.faults.add(Fault(damage=damage, times=2 if damage == "reset" else 1))
+    fault = server.faults.add(fault_of(damage, times=2 if damage == "reset" else 1))
     async with connected(server.url, timeout=1.0 if code == "timeout" else 10.0) as connection:
         assert await connection.run_ids() == run_ids
         assert connection.counted(REQUESTS, code=code) >= 1
@@ -321,12 +319,12 @@ async def test_every_request_to_an_endpoint_keeps_the_wait_it_asked_for(
 async def test_retries_end_at_the_deadline(server: SimulatorServer, connection: Connection) -> None:
     """Nothing is asked after the deadline, and the last fault is what is raised."""
     server.faults.add(Fault(unavailable()))
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    with pytest.raises(TryAgain, match="runs/list: HTTP 503"):
-        await connection.run_ids(seconds=1.0)
-    assert loop.time() - began < 1.5
-    assert all(request.arrival < began + 1.2 for request in server.requests)
+    async with asyncio.timeout(20):
+        with pytest.raises(TryAgain, match="runs/list: HTTP 503"):
+            await connection.run_ids(seconds=1.0)
+    asked = len(server.requests)
+    await asyncio.sleep(0.2)
+    assert len(server.requests) == asked > 1
 
 
 async def test_a_wait_beyond_the_deadline_is_not_begun(
@@ -334,10 +332,10 @@ async def test_a_wait_beyond_the_deadline_is_not_begun(
 ) -> None:
     """A Retry-After longer than what is left fails at once, and so does the next request, unsent."""
     server.faults.add(Fault(throttled(60)))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         for _ in range(2):
             with pytest.raises(TryAgain):
-                await connection.run_ids(seconds=10)
+                await connection.run_ids(seconds=30)
     assert (len(server.requests), connection.retries) == (1, 0)
 
 
@@ -409,14 +407,16 @@ async def test_the_background_yields_to_the_foreground(server: SimulatorServer) 
     """With one place in flight, a listing asked for last is answered before the background's backlog."""
     (run_id,) = with_runs(server, 1)
     async with connected(server.url, concurrency=1) as connection:
-        server.faults.add(Fault(delay=0.2, endpoint="runs/get", times=1))
+        held = server.faults.add(fault_of("hang", endpoint="runs/get", times=1))
         sweep = [
             asyncio.create_task(connection.client.get_run(run_id, within(20, Priority.BACKGROUND)))
             for _ in range(5)
         ]
         await until(lambda: len(server.requests) == 1)
-        await connection.run_ids()
-        await asyncio.gather(*sweep)
+        listing = asyncio.create_task(connection.run_ids())
+        await asyncio.sleep(0.05)
+        server.faults.remove(held)
+        await asyncio.gather(listing, *sweep)
     assert [request.endpoint for request in server.requests] == ["runs/get", "runs/list"] + ["runs/get"] * 4
 
 
@@ -478,7 +478,7 @@ async def test_the_servers_clock_is_known_from_more_than_one_answer(
     await client.probe_clock(within(20))
     assert client.now().server_ms == pytest.approx(NOW * 1000, abs=5_000)
     before = client.last_answer
-    server.faults.add(Fault(damage="truncated"))
+    server.faults.add(fault_of("truncated"))
     with pytest.raises(TryAgain):
         await connection.run_ids(seconds=0.01)
     assert client.last_answer == before, "half an answer is none"
@@ -490,7 +490,7 @@ async def test_one_wrong_clock_among_the_answers_changes_nothing(
     """A single answer of next year, whenever it comes, is believed by nobody."""
     await connection.client.probe_clock(within(20))
     for _ in range(3):
-        server.faults.add(Fault(damage="date a year ahead", times=1))
+        server.faults.add(fault_of("date a year ahead", times=1))
         await connection.run_ids()
         assert connection.client.now().server_ms < (NOW + 3600) * 1000
         await connection.run_ids()

@@ -16,7 +16,7 @@ LISTS, PENDING, BACKGROUND = map(RequestContext, Priority)
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not true():  # noqa: ASYNC110  what is awaited sets no event
             await asyncio.sleep(0)
 
@@ -27,20 +27,24 @@ async def everyone_has_asked() -> None:
         await asyncio.sleep(0)
 
 
-async def test_no_second_sees_more_than_the_rate_and_a_small_burst() -> None:
+async def test_no_second_sees_more_than_the_rate_and_a_small_burst(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many want to go at once, any second sees at most 1.3 times the rate, and nearly all of it."""
+    now = 1000.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
     limits = RequestLimits(concurrency=100, rate=100)
-    loop = asyncio.get_running_loop()
     went: list[float] = []
 
     async def go() -> None:
         async with limits.turn(RUNS, LISTS):
-            went.append(loop.time())
+            went.append(now)
 
-    await asyncio.gather(*(go() for _ in range(150)))
+    going = asyncio.gather(*(go() for _ in range(150)))
+    while not going.done():
+        await everyone_has_asked()
+        now += 0.001
     assert len(went) == 150
     assert most_in_any_second(went) <= 100 * 1.3
-    assert went[-1] - went[0] < 5, "150 requests at 100 a second"
+    assert went[-1] - went[0] < 2, "150 requests at 100 a second, by the clock given here"
 
 
 async def test_a_rate_below_one_per_second_lets_one_go_at_a_time() -> None:
@@ -53,6 +57,7 @@ async def test_a_rate_below_one_per_second_lets_one_go_at_a_time() -> None:
             pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.5, 1, 1.5, 2, 3, 3.3, 5, 9])
 async def test_a_low_rate_too_leaves_room_for_what_the_network_bunches(
     rate: float, monkeypatch: pytest.MonkeyPatch
@@ -147,7 +152,7 @@ async def test_the_background_lets_everybody_else_pass(concurrency: int) -> None
             order.append(context.priority.name)
             await asyncio.sleep(0)
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         for _ in range(concurrency):
             group.create_task(hold())
         await full.wait()
@@ -174,7 +179,7 @@ async def test_a_request_that_gives_up_waiting_holds_nobody_back() -> None:
         async with limits.turn(RUNS, context):
             went.append(context.priority.name)
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         group.create_task(hold())
         await until(lambda: went == ["held"])
         impatient = group.create_task(go(LISTS))

@@ -10,8 +10,7 @@ from exporter.config import ClientCredentials, PersonalToken
 from exporter.databricks.client import RUNS_PER_PAGE
 from exporter.databricks.errors import AccessRefused, WorkspaceError
 from exporter.simulator.credentials import DEFAULT_TOKEN, Credentials
-from exporter.simulator.faults import Answer, Fault, redirect
-from exporter.simulator.server import SimulatorServer
+from tests.faults import Answer, Fault, SimulatorServer, redirect
 from tests.unit.databricks import connected, within
 
 ROBOT = ClientCredentials("robot", SecretStr("s3cret"))

@@ -65,8 +65,8 @@ async def test_a_ca_file_is_in_place_of_the_systems(tmp_path: Path, monkeypatch:
     [
         (make_leaf(CA, ends=-DAY), CA, "expired.*has to be renewed there, or the clock"),
         (make_leaf(CA, host="other.example.com"), CA, "set DATABRICKS_HOST to the workspace's own name"),
-        (make_leaf(make_ca("unknown")), CA, "set api.ca-file to the CA that signed it"),
-        (make_ca("self-signed"), CA, "set api.ca-file to the CA that signed it"),
+        (make_leaf(make_ca("unknown")), CA, "neither it nor a CA that signed it is in api.ca-file"),
+        (make_ca("self-signed"), CA, "neither it nor a CA that signed it is in api.ca-file"),
     ],
     ids=["expired", "wrong host", "unknown issuer", "self-signed"],
 )

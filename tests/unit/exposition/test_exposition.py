@@ -151,6 +151,7 @@ def contents(snapshot: Snapshot) -> list[bytes]:
     ]
 
 
+@pytest.mark.slow
 def test_a_scrape_in_progress_keeps_its_snapshot() -> None:
     """Parts that are asked for after later commits are those of the body that was begun."""
     totals = Observed({"databricks_job_run_duration_seconds": [1]}).totals()
@@ -294,6 +295,7 @@ def test_busy_jobs_stand_together() -> None:
     assert [line.split('"')[3] for line in lines] == ["9", "7", "5", "2", "1"]
 
 
+@pytest.mark.slow
 def test_nothing_grows_while_jobs_come_and_go() -> None:
     """Thousands of jobs that appear and are dropped again leave no more behind than the last few."""
     exposition = exposed("w", {("keep", "NONE"): Observed(seeded=True).totals()}, {})

@@ -1,6 +1,5 @@
 """Ours beside prometheus-client's: the same totals through both, family by family and sample by sample."""
 
-import subprocess
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -26,7 +25,6 @@ from exporter.runs.layout import EXEMPLAR_LENGTH
 from exporter.runs.outcomes import SEEDED_RESULTS
 from exporter.runs.records import ActiveGauges, Job
 from exporter.runs.totals import Totals
-from tests.programs import program
 from tests.unit.exposition import LAYOUT, active_gauges, job_labels, jobs, observed, plain, texts, words
 
 # A busy machine is no reason to fail.
@@ -231,14 +229,3 @@ def test_the_headings_are_prometheus_clients_byte_by_byte(form: Format, what: Ev
 
 def headings(text: str) -> list[str]:
     return [line for line in text.split("\n") if line.startswith(("# HELP ", "# TYPE "))]
-
-
-@settings(deadline=None, max_examples=6, suppress_health_check=list(HealthCheck))
-@given(everything)
-def test_promtool_finds_no_fault(what: Everything) -> None:
-    """`promtool check metrics` reads the text format of anything, and has nothing to say."""
-    text = ours(what, Format.TEXT)
-    done = subprocess.run(
-        [program("promtool"), "check", "metrics"], input=text.encode(), capture_output=True, check=False
-    )
-    assert (done.returncode, done.stdout + done.stderr) == (0, b"")

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from exporter.exposition.exposition import READY_SECONDS, Exposition
 from exporter.exposition.snapshot import Format
 from exporter.families import TASK_RETRIES
@@ -42,6 +44,7 @@ def check(body: bytes) -> dict[str, str]:
     return seen
 
 
+@pytest.mark.slow
 def test_every_scrape_sees_whole_commits() -> None:
     """Two workspaces commit while scrapes ask for formats that come and go: no mixture, no broken body."""
     now = [0.0]

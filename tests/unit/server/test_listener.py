@@ -28,6 +28,9 @@ from tests.unit.server.clients import (
     with_a_large_body,
 )
 
+# Each waits for a deadline of the listener to pass.
+pytestmark = pytest.mark.slow
+
 BRISK = Limits(head_seconds=0.3, idle_seconds=0.3, unread_seconds=0.3, answer_seconds=0.3)
 # Nothing is reached but the number of connections.
 NARROW = Limits(connections=10)

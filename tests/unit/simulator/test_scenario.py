@@ -4,6 +4,7 @@ from collections import Counter
 from itertools import pairwise
 
 import aiohttp
+import pytest
 
 from exporter.simulator.credentials import DEFAULT_TOKEN
 from exporter.simulator.scenario import demo_workspace
@@ -23,12 +24,14 @@ def test_a_day_of_history_is_ready_at_once(clock: Clock) -> None:
     assert 2000 < len(demo_workspace(clock).truth()) < 6000
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_history(clock: Clock) -> None:
     """And another seed another one."""
     assert fingerprint(demo_workspace(clock, seed=3)) == fingerprint(demo_workspace(clock, seed=3))
     assert fingerprint(demo_workspace(clock, seed=3)) != fingerprint(demo_workspace(clock, seed=4))
 
 
+@pytest.mark.slow
 def test_two_demos_share_job_ids_but_no_run_ids(clock: Clock) -> None:
     """Whoever remembers the first demo recognises the jobs of the second and takes its runs for new."""
     first = demo_workspace(clock)
@@ -39,6 +42,7 @@ def test_two_demos_share_job_ids_but_no_run_ids(clock: Clock) -> None:
     assert first.jobs.keys() == second.jobs.keys()
 
 
+@pytest.mark.slow
 def test_several_runs_finish_in_every_minute(clock: Clock) -> None:
     """So that graphs move while somebody watches."""
     workspace = demo_workspace(clock)
@@ -49,6 +53,7 @@ def test_several_runs_finish_in_every_minute(clock: Clock) -> None:
     assert min(later - earlier for earlier, later in pairwise(counts)) >= 5
 
 
+@pytest.mark.slow
 def test_it_stays_within_bounds(clock: Clock) -> None:
     """As soon as what is forgotten makes up for what is new, the number of runs stands still."""
     workspace = demo_workspace(clock)
@@ -90,6 +95,7 @@ async def test_every_kind_of_run_is_there(clock: Clock) -> None:
     assert max(account.highest_attempt for account in truth) > 2
 
 
+@pytest.mark.slow
 def test_what_is_listed_adds_up(clock: Clock) -> None:
     """No finished run has attempts that end after it, or phases that exceed it."""
     workspace = demo_workspace(clock)

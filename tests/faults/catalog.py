@@ -1,12 +1,12 @@
-"""Every kind of fault by its name: what a test goes through, and what docs/reliability.md has rows for."""
+"""Every kind of fault by its name: what tests go through, and what docs/reliability.md has rows for."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
-from exporter.simulator.damage import DAMAGES, Damage
-from exporter.simulator.faults import (
+from tests.faults.answers import (
     Answer,
-    Fault,
     empty,
     error,
     html,
@@ -17,18 +17,23 @@ from exporter.simulator.faults import (
     throttled_until,
     unavailable,
 )
+from tests.faults.broken import BREAKS, Break
+from tests.faults.faults import Fault
 
-# What no reader of a list asked for, and every error a server or something in front of it may invent.
+# What no reader of a list asked for, and every error that a server or something in front of it may invent.
 STATUSES = (201, 202, 204, 205, 206, 300, 301, 302, 303, 304, 305, 307, 308, *range(400, 600))
-# Bytes in a hurry would end before any timeout.
+# A faster drip would end before any timeout.
 _DRIP_PACE = 1.0
 _LONG_AGO = 0.0
+_YEAR = 365 * 86400.0
 
 ANSWERS: dict[str, Callable[[], Answer]] = {
     **{f"status {status}": partial(html, status, "of a gateway") for status in STATUSES},
     "bad page token": lambda: error(400, "INVALID_PARAMETER_VALUE", "Invalid page token."),
     "unauthenticated": lambda: error(401, "UNAUTHENTICATED", "Token is expired."),
     "permission denied": lambda: error(403, "PERMISSION_DENIED", "You may not view this."),
+    "refused address": lambda: error(403, "PERMISSION_DENIED", "Source IP address is blocked by an IP ACL."),
+    "other 400": lambda: error(400, "INVALID_PARAMETER_VALUE", "Something is wrong."),
     "conflict": lambda: error(409, "RESOURCE_CONFLICT", "It is being changed."),
     "internal error": lambda: error(500, "INTERNAL_ERROR", "oops"),
     "internal error as a number": lambda: error(500, 500, "oops"),
@@ -51,13 +56,20 @@ def _answered(answer: Callable[[], Answer]) -> Callable[[], Fault]:
     return lambda: Fault(answer())
 
 
-def _damaged(damage: Damage) -> Callable[[], Fault]:
-    return lambda: Fault(damage=damage, pace=_DRIP_PACE)
+def _broken(way: Break) -> Callable[[], Fault]:
+    return lambda: Fault(broken=way, pace=_DRIP_PACE)
 
 
-KINDS: dict[str, Callable[[], Fault]] = {
+FAULTS: dict[str, Callable[[], Fault]] = {
     **{name: _answered(answer) for name, answer in ANSWERS.items()},
-    **{name: _damaged(name) for name in DAMAGES},
+    **{name: _broken(way) for name, way in BREAKS.items()},
+    "date a year ahead": lambda: Fault(clock_error=_YEAR),
+    "date a year back": lambda: Fault(clock_error=-_YEAR),
     "slow": lambda: Fault(delay=0.05),
     "too slow": lambda: Fault(delay=2.0),
 }
+
+
+def fault_of(kind: str, **fields: Any) -> Fault:
+    """A new fault of this kind; `fields` are those of `Fault`."""
+    return replace(FAULTS[kind](), **fields)

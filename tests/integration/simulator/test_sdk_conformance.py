@@ -19,10 +19,9 @@ from databricks.sdk.service.jobs import BaseRun, Run, RunTask
 from exporter.simulator import runs as meant
 from exporter.simulator.credentials import DEFAULT_TOKEN, Credentials
 from exporter.simulator.endings import ending
-from exporter.simulator.faults import Fault, throttled
 from exporter.simulator.scenario import demo_workspace
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
+from tests.faults import Fault, SimulatorServer, throttled
 from tests.unit.simulator.conftest import Clock
 
 

@@ -11,8 +11,8 @@ from exporter.exposition.snapshot import Format
 from exporter.own_metrics import OwnMetrics
 from exporter.runs.records import Job
 from exporter.server.pages import WebServer
+from tests.integration.exposition.test_readers import with_aiohttp
 from tests.unit.exposition import LABEL_SETS, large, plain
-from tests.unit.exposition.test_readers import with_aiohttp
 
 
 def changed(number: int) -> dict[str, tuple[Job, None]]:
