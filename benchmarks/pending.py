@@ -11,8 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
 from processes import Exporter, exporting, until, verdict
+from prometheus_client.parser import text_string_to_metric_families
 from simulated import Simulated, simulated
 
 from exporter.config import ApiSettings
@@ -57,12 +57,14 @@ def sample(exporter: Exporter, name: str, **labels: str) -> float:
 
 def measure(simulator: Simulated, active: list[Run], state: Path) -> tuple[float, float, float, float]:
     """Seconds from the first request to the last settled run, failed polls, good ones, and peak memory."""
-    with exporting(simulator.url, f"--state.path={state}") as exporter:
+    with exporting(simulator.url, state=state) as exporter:
         until(exporter.is_ready, "the first poll", 300)
     simulator.do(lambda: end_all(simulator.server.workspace, active))
     simulator.do(simulator.server.requests.clear)
-    with exporting(simulator.url, f"--state.path={state}") as exporter:
-        until(lambda: simulator.do(lambda: bool(simulator.server.requests.of("runs/get"))), "the first request")
+    with exporting(simulator.url, state=state) as exporter:
+        until(
+            lambda: simulator.do(lambda: bool(simulator.server.requests.of("runs/get"))), "the first request"
+        )
         began = time.monotonic()
         deadline = began + len(active)  # one a second is far too slow
         while (settled := sample(exporter, "databricks_exporter_runs_settled_total")) < len(active):
@@ -76,7 +78,9 @@ def measure(simulator: Simulated, active: list[Run], state: Path) -> tuple[float
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=10_000)
     arguments = parser.parse_args()
     workspace = Workspace()

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from aiohttp import web
+
+from exporter.simulator.middlewares import Handler
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 
@@ -15,9 +18,13 @@ T = TypeVar("T")
 class Simulated:
     """A running simulator; whatever touches it goes through `do`, in its thread."""
 
-    def __init__(self, server: SimulatorServer, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, server: SimulatorServer, loop: asyncio.AbstractEventLoop, delays: dict[str, float]
+    ) -> None:
         self.server = server
         self.url = server.url
+        # Seconds that each answer takes, by a part of its path.
+        self.delays = delays
         self._loop = loop
 
     def do(self, work: Callable[[], T]) -> T:
@@ -35,10 +42,17 @@ def simulated(workspace: Workspace) -> Iterator[Simulated]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="simulator")
     thread.start()
-    server = SimulatorServer(workspace)
+    delays: dict[str, float] = {}
+
+    @web.middleware
+    async def delaying(request: web.Request, handler: Handler) -> web.StreamResponse:
+        await asyncio.sleep(sum(delay for part, delay in delays.items() if part in request.path))
+        return await handler(request)
+
+    server = SimulatorServer(workspace, middlewares=[delaying])
     try:
         asyncio.run_coroutine_threadsafe(server.start(), loop).result()
-        yield Simulated(server, loop)
+        yield Simulated(server, loop, delays)
     finally:
         asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
         loop.call_soon_threadsafe(loop.stop)

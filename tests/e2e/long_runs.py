@@ -1,12 +1,9 @@
-"""Runs that are in neither list of a poll once they end, and faults that meet the answers of one run alone."""
+"""Runs that are in neither list of a poll once they end, and faults that meet one run alone."""
 
-from collections.abc import Mapping
-
-from exporter.simulator.faults import Fault
 from exporter.simulator.runs import Run
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from tests.e2e.process import PATIENCE_SECONDS, POLLS, RUNS, Exporter, Launcher, Samples, access, total
+from tests.faults import Fault, SimulatorServer
 
 PENDING = "databricks_exporter_pending_runs"
 UP = "databricks_up"
@@ -35,11 +32,7 @@ def finish(workspace: Workspace, *runs: Run) -> None:
 
 def break_run(server: SimulatorServer, run: Run, fault: Fault) -> Fault:
     """Let a fault meet every answer about one run, and nothing else."""
-
-    def is_about(query: Mapping[str, str]) -> bool:
-        return query.get("run_id") == str(run.run_id)
-
-    fault.endpoint, fault.when = "runs/get", is_about
+    fault.run_id = run.run_id
     return server.faults.add(fault)
 
 

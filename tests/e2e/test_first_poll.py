@@ -4,11 +4,10 @@ import re
 
 import pytest
 
-from exporter.simulator.faults import Fault
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from tests.e2e.long_runs import PENDING, assert_all_is_well, break_run
 from tests.e2e.process import RUNS, Launcher, access, total, wait_for
+from tests.faults import Fault, SimulatorServer, fault_of
 
 PROGRESS = "databricks_exporter_first_poll_progress_ratio"
 RUNS_OF_A_DAY = 3000
@@ -55,7 +54,7 @@ async def test_ready_does_not_wait_for_pending_runs(
     large = [workspace.finished_run(job, tasks=150, duration=60) for _ in range(30)]
     workspace.finished_run(job, duration=5)
     for run in large:
-        break_run(server, run, Fault(damage="hang"))
+        break_run(server, run, fault_of("hang"))
     exporter = await launch.spawn("--poll.interval=1s", env=access(server)).listening()
     samples = await exporter.until_ready()
     assert total(samples, RUNS, job_id=str(job)) == 1

@@ -5,10 +5,7 @@ import random
 
 import pytest
 
-from exporter.simulator.faults import Fault, error
-from exporter.simulator.kinds import KINDS
 from exporter.simulator.runs import Run
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from tests.e2e.long_runs import (
     LONG_SECONDS,
@@ -23,6 +20,7 @@ from tests.e2e.long_runs import (
     start,
 )
 from tests.e2e.process import RUNS, Exporter, Launcher, Samples, access, total, wait_for
+from tests.faults import FAULTS, Fault, SimulatorServer, error, fault_of
 
 CANNOT_BE_READ = "a run can't be read yet"
 JOBS = 20
@@ -73,7 +71,7 @@ async def test_every_kind_of_fault_of_one_run_is_that_runs_alone(
 ) -> None:
     """Of each kind a run that answers so for ever: polls, sweeps, readiness and other runs go on as ever."""
     jobs = [workspace.add_job(f"good {number}") for number in range(JOBS)]
-    broken = long_runs(workspace, len(KINDS))
+    broken = long_runs(workspace, len(FAULTS))
     recent_run(workspace)
     exporter = await start(
         launch,
@@ -81,7 +79,7 @@ async def test_every_kind_of_fault_of_one_run_is_that_runs_alone(
         f"--poll.interval={INTERVAL_SECONDS}s",
         f"--poll.sweep-interval={2 * INTERVAL_SECONDS}s",
     )
-    for run, make in zip(broken, KINDS.values(), strict=True):
+    for run, make in zip(broken, FAULTS.values(), strict=True):
         break_run(server, run, make())
     finish(workspace, *broken)
     late = recent_run(workspace, workspace.add_job("listed late"))
@@ -105,7 +103,7 @@ async def test_every_kind_of_fault_of_one_run_is_that_runs_alone(
     samples = await exporter.metrics()
     waiting = [run for run in broken if not counted(samples, run)]
     assert {len(lines_about(exporter, run)) for run in waiting} == {1}
-    kinds = dict(zip((run.run_id for run in broken), KINDS, strict=True))
+    kinds = dict(zip((run.run_id for run in broken), FAULTS, strict=True))
     passed = {kinds[run.run_id] for run in broken if counted(samples, run)}
     assert passed >= HARMLESS
     assert total(samples, PENDING) == len(waiting)
@@ -128,7 +126,7 @@ async def test_a_run_is_counted_without_a_restart_once_its_fault_ends(
     broken = long_runs(workspace, len(kinds))
     recent_run(workspace)
     exporter = await start(launch, server, "--poll.interval=1s")
-    faults = [break_run(server, run, KINDS[kind]()) for run, kind in zip(broken, kinds, strict=True)]
+    faults = [break_run(server, run, fault_of(kind)) for run, kind in zip(broken, kinds, strict=True)]
     finish(workspace, *broken)
 
     async def all_logged() -> bool:
@@ -151,7 +149,7 @@ async def test_sixty_runs_that_hang_hold_up_no_later_one(
     recent_run(workspace)
     exporter = await start(launch, server)
     for run in hanging:
-        break_run(server, run, Fault(damage="hang"))
+        break_run(server, run, fault_of("hang"))
     finish(workspace, *hanging)
     await exporter.until(lambda seen: total(seen, PENDING) >= 60, "they are pending")
     for _ in range(4):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from tests.e2e.long_runs import UP, assert_all_is_well, recent_run, start
 from tests.e2e.process import RUNS, Launcher, access, total, wait_for
+from tests.faults import SimulatorServer
 
 
 def remove(state: Path) -> None:

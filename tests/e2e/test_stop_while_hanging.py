@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from tests.e2e.long_runs import counted, recent_run, start
 from tests.e2e.process import Exporter, Launcher, access, wait_for
+from tests.faults import SimulatorServer
 
 # The contract says 5; the rest is for a machine that is busy.
 STOP_SECONDS = 6.5
@@ -87,7 +87,7 @@ async def test_it_stops_while_a_name_lookup_hangs(launch: Launcher, hanging: Han
     """A resolver that never answers is left behind."""
     hanging.flag.touch()
     env = {"DATABRICKS_HOST": "https://hanging.example.com", "DATABRICKS_TOKEN": "dapi0123456789abcdef"}
-    exporter = await launch.spawn(env=env | hanging.env).listening()
+    exporter = await launch.spawn(env=env | hanging.env | {"HANG_SQL": "nothing"}).listening()
     await hanging.hangs()
     await ends_well(exporter)
 
@@ -99,7 +99,7 @@ async def test_it_stops_while_a_commit_hangs_and_loses_nothing(
     job = workspace.add_job("job")
     run = recent_run(workspace, job)
     exporter = await launch.spawn("--poll.interval=1s", env=access(server) | hanging.env).listening()
-    await exporter.until(lambda seen: counted(seen, run) == 1, "a run is counted")
+    assert counted(await exporter.until_ready(), run) == 1
     hanging.flag.touch()
     recent_run(workspace, job)
     await hanging.hangs()
@@ -120,14 +120,12 @@ async def test_it_stops_while_the_first_look_at_the_state_hangs(
     await ends_well(exporter)
 
 
-async def test_it_stops_while_nobody_reads_its_log(
-    server: SimulatorServer, workspace: Workspace, launch: Launcher
-) -> None:
+async def test_it_stops_while_nobody_reads_its_log(server: SimulatorServer, launch: Launcher) -> None:
     """A log that can't be written, because its reader sleeps, keeps nobody waiting."""
     reading, writing = os.pipe()
     inherited = {name: word for name, word in os.environ.items() if not name.startswith("DATABRICKS_")}
     flags = ["--web.listen-address=127.0.0.1:0", f"--state.path={launch.state}"]
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: ASYNC220  started as by a shell, with a pipe for its log
         [sys.executable, "-m", "exporter", *flags, "--poll.interval=100ms", "--log.level=debug"],
         env=inherited | access(server) | {"DATABRICKS_EXPORTER_API_RATE": "1000"},
         stdin=subprocess.DEVNULL,

@@ -1,10 +1,9 @@
 """A wait that the server asks for holds for the endpoint that asked, and for no other."""
 
-from exporter.simulator.faults import Fault, throttled
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from tests.e2e.long_runs import assert_all_is_well, counted, finish, long_runs, recent_run, start
 from tests.e2e.process import Launcher
+from tests.faults import Fault, SimulatorServer, throttled
 
 
 async def test_throttled_job_names_hold_up_no_poll(

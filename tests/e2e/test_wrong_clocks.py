@@ -1,45 +1,29 @@
 """One answer is no clock: whatever one `Date` says, totals stay and runs go on being counted."""
 
-from typing import cast
-
 import pytest
-from aiohttp import web
 
-from exporter.simulator.damage import CLOCK_ERROR, DAMAGES, Damage, Victim
-from exporter.simulator.faults import Fault
-from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
 from tests.e2e.long_runs import assert_all_is_well, counted, finish, long_runs, recent_run, start
 from tests.e2e.process import Launcher, total
+from tests.faults import Fault, SimulatorServer
 
 DAYS = (20, 400, 9000, -20, -400, -9000, 0.02)
+DAY = 86400.0
 LOST = "databricks_exporter_runs_lost_total"
-
-
-def date_off_by(days: float) -> Damage:
-    """Damage to an answer: its `Date` is wrong by so many days."""
-
-    async def dated(victim: Victim) -> web.StreamResponse:
-        victim.request[CLOCK_ERROR] = days * 86400
-        return web.Response(body=victim.body, content_type="application/json")
-
-    name = cast("Damage", f"date off by {days} days")
-    DAMAGES[name] = dated
-    return name
 
 
 @pytest.mark.parametrize("days", DAYS)
 async def test_one_wrong_date_at_the_first_poll_changes_nothing(
     server: SimulatorServer, workspace: Workspace, launch: Launcher, days: float
 ) -> None:
-    """Whichever of the first answers is wrong, what ended in the lookback and later is counted, also later."""
+    """Whichever of the first answers is wrong, what ended in the lookback and what ends later is counted."""
     for skip in (0, 1, 2, 3):
         launch.state = launch.folder / f"{skip}.db"
         job = workspace.add_job("job")
         recent = recent_run(workspace, job)
         hours_ago = workspace.finished_run(job, start=workspace.clock() - 20 * 3600, duration=60)
         (long,) = long_runs(workspace, 1)
-        server.faults.add(Fault(damage=date_off_by(days), skip=skip, times=1))
+        server.faults.add(Fault(clock_error=days * DAY, skip=skip, times=1))
         exporter = await start(launch, server, "--poll.interval=1s")
         assert counted(await exporter.metrics(), hours_ago) == 2
         await exporter.polls(3)
@@ -60,20 +44,20 @@ async def test_one_wrong_date_at_the_first_poll_changes_nothing(
 async def test_one_wrong_date_later_drops_no_total(
     server: SimulatorServer, workspace: Workspace, launch: Launcher, days: float, endpoint: str
 ) -> None:
-    """A wrong `Date` of any endpoint, of a running process and of the next one's first answer, drops nothing."""
+    """A wrong `Date` drops nothing, in a running process and in the first answer to the next one."""
     job = workspace.add_job("job")
     run = recent_run(workspace, job)
     (long,) = long_runs(workspace, 1)
     exporter = await start(launch, server, "--poll.interval=1s")
     await exporter.polls(3)
-    fault = server.faults.add(Fault(damage=date_off_by(days), endpoint=endpoint, times=1))
+    fault = server.faults.add(Fault(clock_error=days * DAY, endpoint=endpoint, times=1))
     finish(workspace, long)
     await exporter.until(lambda seen: counted(seen, long), "a pending run is counted")
     await exporter.polls(3)
     assert fault.hits == (0 if endpoint == "jobs/list" else 1)
     exporter.kill()
     server.faults.clear()
-    fault = server.faults.add(Fault(damage=date_off_by(days), endpoint=endpoint, times=1))
+    fault = server.faults.add(Fault(clock_error=days * DAY, endpoint=endpoint, times=1))
     recent_run(workspace, job)
     exporter = await start(launch, server, "--poll.interval=1s")
     await exporter.until(lambda seen: counted(seen, run) == 2, "a later run is counted")
