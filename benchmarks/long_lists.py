@@ -82,8 +82,9 @@ def read_large(attempts: int, state: Path) -> Outcome:
         add = _adding(simulator, workspace, job, attempts)
         simulator.do(add)
         began = time.monotonic()
-        counted = lambda: sample(exporter, "databricks_task_runs_total")  # noqa: E731
-        until(lambda: counted() == attempts + 1, "the run is counted", 600)
+        until(
+            lambda: sample(exporter, "databricks_task_runs_total") == attempts + 1, "the run is counted", 600
+        )
         return Outcome(time.monotonic() - began, failed_polls(exporter), 0)
 
 

@@ -51,7 +51,7 @@ async def test_a_strange_run_type_is_counted_and_names_go_on(
 def spoilt(run: Run, kind: str, now_ms: int) -> dict[str, object]:
     """Fields of a run's JSON, with times of this kind."""
     start_ms, end_ms = run.start_ms, run.end_ms or 0
-    return {
+    fields: dict[str, dict[str, object]] = {
         "end in microseconds": {"end_time": end_ms * 1000},
         "both in microseconds": {"start_time": start_ms * 1000, "end_time": end_ms * 1000},
         "both in seconds": {"start_time": start_ms // 1000, "end_time": end_ms // 1000},
@@ -59,7 +59,8 @@ def spoilt(run: Run, kind: str, now_ms: int) -> dict[str, object]:
         "end years ahead": {"end_time": now_ms + 800 * DAY_MS},
         "duration of a thousand years": {"run_duration": 365_000 * DAY_MS},
         "nothing but ids": {"start_time": None, "end_time": None, "run_duration": None},
-    }[kind]
+    }
+    return fields[kind]
 
 
 KINDS = (

@@ -232,3 +232,49 @@ async def test_many_pending_runs_are_settled_as_fast_as_the_rate_allows(
     samples = await exporter.until(lambda seen: counted(seen, runs[0]) == len(runs), "all are counted")
     assert_all_is_well(samples)
     assert len(runs) / (arrivals[-1] - arrivals[0]) >= 0.8 * 20
+
+
+async def test_an_answer_about_another_run_counts_nothing_twice(
+    server: SimulatorServer, workspace: Workspace, launch: Launcher
+) -> None:
+    """A cache that answers with a run that was counted long ago does not have it counted again."""
+    (first, second) = long_runs(workspace, 2)
+    recent_run(workspace)
+    exporter = await start(launch, server, "--poll.interval=1s")
+    finish(workspace, first)
+    await exporter.until(lambda seen: counted(seen, first) == 1, "the first one is counted")
+    workspace.override(second.run_id, lambda run: run.update(run_id=first.run_id, job_id=first.job_id))
+    finish(workspace, second)
+    await exporter.until(lambda seen: total(seen, PENDING) == 1, "the second one is pending")
+
+    async def asked_for() -> bool:
+        return str(second.run_id) in {each.query.get("run_id") for each in server.requests.of("runs/get")}
+
+    await wait_for(asked_for, "it was asked for")
+    samples = await exporter.polls(2)
+    assert counted(samples, first) == 1
+    workspace.override(second.run_id, None)
+    samples = await exporter.until(lambda seen: counted(seen, second) == 1, "the second one, later", 60)
+    assert counted(samples, first) == 1
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("trouble", ["later pages hang", "every page is slow"])
+async def test_many_large_runs_hold_up_no_other(
+    server: SimulatorServer, workspace: Workspace, launch: Launcher, trouble: str
+) -> None:
+    """Runs of many pages, broken or just slow, leave places for runs that can be read at once."""
+    large = long_runs(workspace, 60, tasks=350)
+    later = long_runs(workspace, 10)
+    recent_run(workspace)
+    exporter = await start(launch, server)
+    ids = {str(run.run_id) for run in large}
+    fault = fault_of("hang") if trouble == "later pages hang" else Fault(delay=6)
+    fault.endpoint = "runs/get"
+    fault.when = lambda query: query["run_id"] in ids and (fault.delay > 0 or "page_token" in query)
+    server.faults.add(fault)
+    finish(workspace, *large)
+    await exporter.until(lambda seen: total(seen, PENDING) >= 60, "they are pending")
+    before = await exporter.metrics()
+    finish(workspace, *later)
+    await counted_within_two_intervals(exporter, later, before, seconds=200)
