@@ -108,7 +108,8 @@ class WorkspaceMetrics:
         self.runs_settled = own_metrics.settled.labels(workspace)
         self.runs_lost = own_metrics.lost.labels(workspace)
         self.decode_errors = own_metrics.decode_errors.labels(workspace)
-        self.first_poll_progress = own_metrics.first_poll_progress.labels(workspace)
+        self.first_poll_progress = 0.0
+        self._first_poll_progress = own_metrics.first_poll_progress.labels(workspace)
         self.limited_jobs = own_metrics.limited.labels(workspace)
         self.active_runs = 0
         self.pending_runs = 0
@@ -149,6 +150,11 @@ class WorkspaceMetrics:
         self._last_success = self._monotonic()
         self.last_success_time = time.time()
         self._last_poll.set(self.last_success_time)
+
+    def note_first_poll(self, ratio: float) -> None:
+        """Note how much of the first poll's lookback has been read, from 0 to 1."""
+        self.first_poll_progress = ratio
+        self._first_poll_progress.set(ratio)
 
     def note_memory(self, settled: int, active: int) -> None:
         """Note how many runs are remembered."""

@@ -15,6 +15,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from exporter.config import LogFormat
+from exporter.config.characters import visible
 from exporter.logs.redaction import Redactor
 
 _DEEPEST = 6
@@ -93,6 +94,4 @@ def _fit_for_logfmt(_logger: WrappedLogger, _method: str, event: EventDict) -> E
 
 def _visible(value: object) -> object:
     """A text with its control characters written as escapes; line breaks are left to the renderer."""
-    if not isinstance(value, str) or value.isprintable():
-        return value
-    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+    return "\n".join(map(visible, value.split("\n"))) if isinstance(value, str) else value

@@ -55,7 +55,7 @@ class Poller:
         self._started = asyncio.get_running_loop().time()
         self._patience = max(settings.poll.interval, 2 * settings.api.timeout)
         progress = recorder.tracker.progress
-        own_metrics.first_poll_progress.set(progress is not None and progress.first_poll_done)
+        own_metrics.note_first_poll(float(progress is not None and progress.first_poll_done))
         self._lookback = Lookback(reader, recorder, settings.api.concurrency, self._patience, self._note_left)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -70,7 +70,7 @@ class Poller:
         log = _log.bind(workspace=self._client.workspace, active_runs=self._own_metrics.active_runs)
         if not self.first_poll_done.is_set():
             self.first_poll_done.set()
-            self._own_metrics.first_poll_progress.set(1)
+            self._own_metrics.note_first_poll(1.0)
             log.info("first poll done")
         elif failed_before:
             log.info("polls succeed again", failed_polls=self._own_metrics.failed_polls)
@@ -198,7 +198,7 @@ class Poller:
         progress = self._recorder.tracker.progress
         if progress is not None and not self.first_poll_done.is_set():
             whole_ms = int(self._settings.poll.lookback * 1000)
-            self._own_metrics.first_poll_progress.set(max(0.0, 1 - left_ms / max(whole_ms, 1)))
+            self._own_metrics.note_first_poll(max(0.0, 1 - left_ms / max(whole_ms, 1)))
 
     def _compare_clocks(self) -> None:
         """Log two clocks that disagree: which one is wrong, nobody here can say."""

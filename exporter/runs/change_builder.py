@@ -18,7 +18,7 @@ from exporter.runs import counting, durations, expiry, outcomes
 from exporter.runs.changes import Changes, Expired, Observation
 from exporter.runs.job_changes import JobChanges
 from exporter.runs.open_sets import REASONS, STATES
-from exporter.runs.records import ActiveRun, Job, LastRun, PendingRun, Progress, Reason, Settled
+from exporter.runs.records import ActiveRun, Job, PendingRun, Progress, Reason, Settled
 from exporter.runs.series_keys import NO_TARGET
 from exporter.runs.tracker import Tracker
 
@@ -258,18 +258,19 @@ class ChangeBuilder:
             end_ms = durations.ended_ms(run)
             counted = not end_ms or end_ms >= self._bounds.counted_from_ms
         label, slot = self._jobs.label(run), outcomes.result_slot(run)
-        last = self._last_run(run, slot)
+        target = self._jobs.target(run.effective_performance_target)
+        executed = counting.executed(run, slot)
         finished = [task for task in run.tasks or () if outcomes.is_finished(task)]
         if counted:
-            totals = self._jobs.of(label, self._jobs.target(run.effective_performance_target))
             self._tracker.counting.count_run(
-                totals, run, executed=last is not None, bounded=self._jobs.words.of_family
+                self._jobs.of(label, target), run, executed=executed, bounded=self._jobs.words.of_family
             )
             self._count_tasks(label, finished)
             self._runs_counted += 1
-        job = self._jobs.job(label, run)
-        if last is not None:
-            self._jobs.note_last_run(label, job, last)
+        if executed:
+            self._jobs.note_last_run(label, run, slot, target)
+        else:
+            self._jobs.job(label, run)
         self._settled[run.run_id] = Settled(durations.ended_ms(run), _task_run_ids(finished))
         self._active.pop(run.run_id, None)
         self._end_pending(run.run_id)
@@ -278,8 +279,8 @@ class ChangeBuilder:
     def _settle_repair(self, run: Run, record: Settled) -> None:
         label, slot, end_ms = self._jobs.label(run), outcomes.result_slot(run), durations.ended_ms(run)
         target = self._jobs.target(run.effective_performance_target)
-        if (last := self._last_run(run, slot)) is not None:
-            self._jobs.note_last_run(label, self._jobs.job(label, run), last)
+        if counting.executed(run, slot):
+            self._jobs.note_last_run(label, run, slot, target)
         for item in run.repair_history or ():
             item_end_ms = int(item.end_time or 0)
             if item.type == "REPAIR" and item_end_ms > record.end_ms and outcomes.is_finished(item):
@@ -299,9 +300,6 @@ class ChangeBuilder:
     def _was_active_before(self, run_id: int) -> bool:
         pending = self._tracker.pending.get(run_id)
         return pending is not None and pending.seen_active
-
-    def _last_run(self, run: Run, slot: int) -> LastRun | None:
-        return counting.last_run(run, slot, self._jobs.target(run.effective_performance_target))
 
     def _count_tasks(self, label: str, tasks: Iterable[Task]) -> None:
         if self._tracker.collect_tasks:

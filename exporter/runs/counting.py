@@ -4,7 +4,7 @@ What is observed, and by which rule, stands in `families.py`; here it is worked 
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from exporter.databricks.models import HistoryItem, Run, Task
 from exporter.families import Family, Subject
@@ -14,17 +14,19 @@ from exporter.runs.records import LastRun
 from exporter.runs.totals import Totals
 
 
-def last_run(run: Run, slot: int, target: str) -> LastRun | None:
-    """What a finished run with this result measured, None where it did not execute."""
-    duration_ms = durations.run_duration_ms(run)
-    if slot == outcomes.SKIPPED_SLOT or duration_ms <= 0:
-        return None
+def executed(run: Run, slot: int) -> bool:
+    """Whether a finished run with this result executed: not skipped, and with a duration above 0."""
+    return slot != outcomes.SKIPPED_SLOT and durations.run_duration_ms(run) > 0
+
+
+def last_run(run: Run, slot: int, target: str) -> LastRun:
+    """What a finished run with this result measured."""
     return LastRun(
         end_ms=durations.ended_ms(run),
         run_id=run.run_id,
         target=target,
         start_ms=int(max(run.start_time or 0, 0)),
-        duration_ms=duration_ms,
+        duration_ms=durations.run_duration_ms(run),
         queue_ms=durations.queue_duration_ms(run),
         phases=durations.job_phases(run),
         attempts=durations.attempts(run),
@@ -60,7 +62,10 @@ class Counting:
                 row[counter.first + slot] += 1.0
         for family in self._run_words:
             if family.words is not None:
-                totals.count_words(family.name, bounded(family, family.words(run)))
+                words = family.words(run)
+                if words not in totals.words.get(family.name, ()):
+                    words = bounded(family, words)
+                totals.count_words(family.name, words)
         if not executed:
             return
         for slots, value_of in self._run_histograms:
@@ -85,25 +90,27 @@ class Counting:
         Most of the CPU time of a first poll goes here, so one family is worked through at a time.
         """
         row = totals.row
-        for slots, slot_of in self._task_counters:
-            first = slots.first
-            for slot in map(slot_of, tasks):
+        results = [outcomes.result_slot(task) for task in tasks]
+        for counter, slot_of in self._task_counters:
+            slots = results if slot_of is outcomes.result_slot else [slot_of(task) for task in tasks]
+            for slot in set(slots):
                 if slot is not None:
-                    row[first + slot] += 1.0
-        executed = [task for task in tasks if _executed(task)]
+                    row[counter.first + slot] += slots.count(slot)
+        executed = [
+            task
+            for task, result in zip(tasks, results, strict=True)
+            if result != outcomes.SKIPPED_SLOT and durations.has_phases(task)
+        ]
         for histogram, value_of in self._task_histograms:
-            first, bounds, sum_ = histogram.first, histogram.bounds, 0.0
-            exemplars = histogram.exemplars
-            for task in executed:
-                if (value := value_of(task)) is None:
-                    continue
-                bucket = bisect_left(bounds, value)
-                row[first + bucket] += 1.0
-                sum_ += value
-                if exemplars is not None and task.run_id is not None:
-                    at = exemplars + EXEMPLAR_LENGTH * bucket
-                    totals.note_exemplar(at, int(task.end_time or 0), task.run_id, value)
-            row[histogram.sum] += sum_
+            if histogram.exemplars is not None:
+                _observe_with_exemplars(totals, histogram, executed, value_of)
+                continue
+            first, bounds, total = histogram.first, histogram.bounds, 0.0
+            for value in map(value_of, executed):
+                if value is not None:
+                    row[first + bisect_left(bounds, value)] += 1.0
+                    total += value
+            row[histogram.sum] += total
 
     def _histograms(
         self, subject: Subject
@@ -124,6 +131,18 @@ class Counting:
         ]
 
 
-def _executed(task: Task) -> bool:
-    """Whether a task attempt counts as executed: not skipped, and one of its phases is above 0."""
-    return outcomes.result_slot(task) != outcomes.SKIPPED_SLOT and durations.has_phases(task)
+def _observe_with_exemplars(
+    totals: Totals, slots: HistogramSlots, tasks: Iterable[Task], value_of: Callable[[Task], float | None]
+) -> None:
+    row, exemplars, bounds, total = totals.row, totals.exemplars, slots.bounds, 0.0
+    first, begin = slots.first, slots.exemplars or 0
+    for task in tasks:
+        if (value := value_of(task)) is None:
+            continue
+        bucket = bisect_left(bounds, value)
+        row[first + bucket] += 1.0
+        total += value
+        at, end_ms = begin + EXEMPLAR_LENGTH * bucket, task.end_time or 0
+        if end_ms >= exemplars[at] and task.run_id is not None:
+            totals.note_exemplar(at, int(end_ms), task.run_id, value)
+    row[slots.sum] += total

@@ -20,6 +20,8 @@ class Phases(NamedTuple):
 
 def job_phases(run: Run) -> Phases | None:
     """The phases of a run where Databricks reports them: at most one distinct task, retried or not."""
+    if not (run.setup_duration or run.execution_duration or run.cleanup_duration):
+        return None
     setup, execution, cleanup = setup_ms(run), execution_ms(run), cleanup_ms(run)
     if not (setup or execution or cleanup):
         return None
@@ -59,7 +61,11 @@ def cleanup_ms(item: Run | Task) -> float:
 
 def has_phases(task: Task) -> bool:
     """Whether a task attempt took any time at all."""
-    return bool(setup_ms(task) or execution_ms(task) or cleanup_ms(task))
+    return (
+        (task.execution_duration or 0) > 0
+        or (task.setup_duration or 0) > 0
+        or (task.cleanup_duration or 0) > 0
+    )
 
 
 def run_duration_ms(run: Run) -> float:

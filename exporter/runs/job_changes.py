@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from exporter.databricks.models import Run
+from exporter.runs import counting, durations, outcomes
 from exporter.runs.open_sets import RUN_TYPES, TARGETS, NewWords
-from exporter.runs.records import ActiveRun, Job, LastRun, LastSuccess
+from exporter.runs.records import ActiveRun, Job, LastSuccess
 from exporter.runs.series_count import Room
 from exporter.runs.series_keys import NO_TARGET, OTHER, SeriesKey, is_job_id, job_label
 from exporter.runs.totals import Totals
@@ -79,14 +80,15 @@ class JobChanges:
         job = self.jobs.get(run.job) or self._tracker.jobs.get(run.job)
         return run.job, run.target or (job and job.target) or NO_TARGET
 
-    def note_last_run(self, label: str, job: Job, run: LastRun) -> None:
+    def note_last_run(self, label: str, run: Run, slot: int, target: str) -> None:
         """A run that executed is the job's last one if none ended later."""
+        job, this = self.job(label, run), (durations.ended_ms(run), run.run_id)
         last, last_success = job.last_run, job.last_success
-        if last is None or (run.end_ms, run.run_id) > (last.end_ms, last.run_id):
-            last = run
-        if run.success and (
-            last_success is None or (run.end_ms, run.run_id) > (last_success.end_ms, last_success.run_id)
+        if last is None or this > (last.end_ms, last.run_id):
+            last = counting.last_run(run, slot, target)
+        if slot in outcomes.SUCCESS_SLOTS and (
+            last_success is None or this > (last_success.end_ms, last_success.run_id)
         ):
-            last_success = LastSuccess(run.end_ms, run.run_id, run.target)
+            last_success = LastSuccess(*this, target)
         if last is not job.last_run or last_success is not job.last_success:
             self.jobs[label] = Job(last.target, job.name, job.named_by_list, last, last_success)

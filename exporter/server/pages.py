@@ -13,13 +13,14 @@ from typing import NamedTuple
 from aiohttp import hdrs, web
 
 from exporter.config import HEALTHY_PATH, READY_PATH, Settings
+from exporter.config.characters import visible
 from exporter.exposition.exposition import Exposition
 from exporter.exposition.negotiation import allows_gzip, format_for
 from exporter.exposition.snapshot import Body, Format
 from exporter.own_metrics import OwnMetrics, WorkspaceMetrics
 from exporter.server import Connection, Limits, Listener
 from exporter.server.requests import RequestHandler
-from exporter.server.status_page import status_page, visible
+from exporter.server.status_page import status_page
 from exporter.server.web_config import TooManyChecks, WebConfigFile
 
 # A polling loop counts as dead after this many intervals without a sign of life.

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from exporter import __version__
+from exporter.config.characters import visible
 from exporter.own_metrics import WorkspaceMetrics
 
 _PAGE = """<!doctype html>
@@ -29,7 +30,7 @@ th {{ font-weight: 600; }}
 <p>Version {version} · {series} series · <a href="{path}">Metrics</a></p>
 <table>
 <tr><th>Workspace</th><th>State</th><th>Last successful poll</th><th>Age</th><th>Active runs</th>
-<th>Failed polls</th><th>Last error</th></tr>
+<th>Pending runs</th><th>Failed polls</th><th>Last error</th></tr>
 {rows}
 </table>
 </body>
@@ -47,26 +48,27 @@ def status_page(telemetry_path: str, series: int, workspaces: Sequence[Workspace
     )
 
 
-def visible(text: str) -> str:
-    """The text with its control characters, and all others that cannot be printed, written as escapes."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
-    )
-
-
 def _row(workspace: WorkspaceMetrics) -> str:
     age, last = workspace.age_seconds(), workspace.last_success_time
     when = "never" if last is None else datetime.fromtimestamp(last, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    state = '<td class="up">up</td>' if workspace.is_up() else '<td class="down">down</td>'
     cells = (
         when,
         "–" if age is None else f"{age:.0f} s",
         workspace.active_runs,
+        workspace.pending_runs,
         workspace.failed_polls,
         workspace.last_error or "none",
     )
     texts = "".join(f"<td>{_html(cell)}</td>" for cell in cells)
-    return f"<tr><td>{_html(workspace.workspace)}</td>{state}{texts}</tr>"
+    return f"<tr><td>{_html(workspace.workspace)}</td>{_state(workspace)}{texts}</tr>"
+
+
+def _state(workspace: WorkspaceMetrics) -> str:
+    if workspace.is_up():
+        return '<td class="up">up</td>'
+    if workspace.last_error is None and workspace.last_success_time is None:
+        return f"<td>first poll, {100 * workspace.first_poll_progress:.0f} %</td>"
+    return '<td class="down">down</td>'
 
 
 def _html(value: object) -> str:

@@ -314,7 +314,7 @@ async def test_the_status_page_shows_the_state_at_a_glance(site: Site) -> None:
     assert 'href="metrics"' in page
     assert "0 series" in page
     assert "<td>adb-1.2.test</td>" in page
-    assert '<td class="down">down</td><td>never</td>' in page
+    assert '<td>first poll, 0 %</td><td>never</td>' in page
     assert (await site.ask("/")).content_type == "text/html"
 
 
@@ -353,5 +353,5 @@ def test_the_status_page_of_a_workspace_that_is_up() -> None:
     now = 107.0
     page = status_page("/metrics", 1234, [own_metrics])
     assert '<td class="up">up</td>' in page
-    assert "<td>7 s</td><td>3</td><td>1</td><td>none</td>" in page
+    assert "<td>7 s</td><td>3</td><td>0</td><td>1</td><td>none</td>" in page
     assert "1234 series" in page
