@@ -24,6 +24,8 @@ LIST_PAGE_SECONDS = 0.15
 RUN_PAGE_SECONDS = 2.0
 AGE_SECONDS = 3 * 3600.0
 OVER_SECONDS = 600.0
+# To read a scrape keeps the simulator, a thread of this process, from its work.
+SCRAPE_EVERY_SECONDS = 3.0
 MOST_SECONDS, MOST_INSTANT_SECONDS = 40.0, 90.0
 
 
@@ -58,8 +60,13 @@ def read_active(runs: int, over_seconds: float, state: Path) -> Outcome:
         simulator.do(queue_all)
         before = poll_seconds(exporter)
         polls = good_polls(exporter)
-        until(lambda: sample(exporter, "databricks_job_active_runs") == runs, "all are seen", 400)
-        until(lambda: good_polls(exporter) > polls, "the poll is over")
+        until(
+            lambda: sample(exporter, "databricks_job_active_runs") == runs,
+            "all are seen",
+            400,
+            SCRAPE_EVERY_SECONDS,
+        )
+        until(lambda: good_polls(exporter) > polls, "the poll is over", pause=SCRAPE_EVERY_SECONDS)
         seconds = (poll_seconds(exporter) - before) / (good_polls(exporter) - polls)
         return Outcome(seconds, failed_polls(exporter), sample(exporter, "databricks_job_active_runs"))
 
@@ -83,7 +90,10 @@ def read_large(attempts: int, state: Path) -> Outcome:
         simulator.do(add)
         began = time.monotonic()
         until(
-            lambda: sample(exporter, "databricks_task_runs_total") == attempts + 1, "the run is counted", 600
+            lambda: sample(exporter, "databricks_task_runs_total") == attempts + 1,
+            "the run is counted",
+            600,
+            SCRAPE_EVERY_SECONDS,
         )
         return Outcome(time.monotonic() - began, failed_polls(exporter), 0)
 

@@ -147,13 +147,15 @@ def exporting(
                 process.terminate()
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait until a function says yes."""
+def until(
+    condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS, pause: float = 0.05
+) -> None:
+    """Wait until a function says yes; `pause` seconds between two questions."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise SystemExit(f"not within {seconds:g} s: {what}")
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def verdict(*, good: bool) -> str:
