@@ -36,10 +36,10 @@ def _memory_mb(pid: int, what: str) -> float:
 class Exporter:
     """A running exporter; `address` is host:port, `state` its state file."""
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path, state: Path) -> None:
         self.pid = process.pid
         self.address = ""
-        self.state = folder / "state.db"
+        self.state = state
         self.log = folder / "log"
         self._process = process
 
@@ -52,7 +52,12 @@ class Exporter:
         """Where it listens, empty while it does not."""
         self.check_alive()
         for line in self.log.read_text(errors="replace").splitlines():
-            if address := json.loads(line).get("address"):
+            try:
+                address = json.loads(line).get("address")
+            except json.JSONDecodeError:
+                # What is wrong with the settings is said before there is a log.
+                continue
+            if address:
                 return str(address)
         return ""
 
@@ -113,8 +118,10 @@ class WallClock:
 
 
 @contextmanager
-def exporting(url: str, *flags: str, clock: WallClock | None = None) -> Iterator[Exporter]:
-    """An exporter on the simulated workspace at `url`, on a free port and a state file of its own."""
+def exporting(
+    url: str, *flags: str, clock: WallClock | None = None, state: Path | None = None
+) -> Iterator[Exporter]:
+    """An exporter on the simulated workspace at `url`, on a free port; `state` None: a new file."""
     from exporter.simulator.credentials import DEFAULT_TOKEN  # noqa: PLC0415  not every process needs it
 
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DATABRICKS_")}
@@ -125,14 +132,14 @@ def exporting(url: str, *flags: str, clock: WallClock | None = None) -> Iterator
         command = [sys.executable, *program, "--web.listen-address=127.0.0.1:0", "--log.format=json"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [*command, f"--state.path={folder}/state.db", *flags],
+                [*command, f"--state.path={state or folder / 'state.db'}", *flags],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stderr=log,
             )
         with process:
             try:
-                exporter = Exporter(process, folder)
+                exporter = Exporter(process, folder, state or folder / "state.db")
                 until(exporter.logged_address, "the exporter listens")
                 exporter.address = exporter.logged_address()
                 yield exporter
@@ -140,13 +147,15 @@ def exporting(url: str, *flags: str, clock: WallClock | None = None) -> Iterator
                 process.terminate()
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait until a function says yes."""
+def until(
+    condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS, pause: float = 0.05
+) -> None:
+    """Wait until a function says yes; `pause` seconds between two questions."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise SystemExit(f"not within {seconds:g} s: {what}")
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def verdict(*, good: bool) -> str:

@@ -157,7 +157,8 @@ class WorkspaceClient:
     async def get_run(self, run_id: int, context: RequestContext) -> Run | DecodeError:
         """A run with all its tasks and its repair history, from every page of `runs/get`.
 
-        Raises RunGone where it does not exist, TryAgain where it changed while its pages were read.
+        Raises RunGone where it does not exist, TryAgain where it changed while its pages were read, or where
+        an answer is about another run: whether that one is settled already, nobody has looked up.
         """
         query = {"run_id": str(run_id), "include_history": "true"}
         whole: Run | None = None
@@ -165,6 +166,8 @@ class WorkspaceClient:
             part = page.run
             if isinstance(part, DecodeError):
                 return part
+            if part.run_id != run_id:
+                raise TryAgain(f"the answer is about another run, {part.run_id}")
             context.attempts = PAGE_ATTEMPTS
             if whole is None:
                 whole = part

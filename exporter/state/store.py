@@ -57,9 +57,10 @@ class StateStore:
         with explained(self._path), ExitStack() as opened:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                refuse_stump(path)
+                # First: of a file that another process holds nothing else is said.
                 self._file = StateFile(path)
                 opened.callback(self._file.close)
+                refuse_stump(path)
             # One thread at a time uses it, but not always the same one.
             self._db = sqlite3.connect(
                 ":memory:" if path is None else path, timeout=0, isolation_level=None, check_same_thread=False

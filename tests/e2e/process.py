@@ -133,7 +133,9 @@ class Exporter:
         assert status == 200
         return parse(body)
 
-    async def until(self, condition: Callable[[Samples], object], what: str) -> Samples:
+    async def until(
+        self, condition: Callable[[Samples], object], what: str, seconds: float = PATIENCE_SECONDS
+    ) -> Samples:
         """The first scrape that satisfies a condition."""
         seen: Samples = {}
 
@@ -144,25 +146,27 @@ class Exporter:
             return bool(condition(seen))
 
         try:
-            await wait_for(satisfied, what)
+            await wait_for(satisfied, what, seconds)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{_run_lines(seen)}\n{self.log[-4000:]}") from None
         return seen
 
-    async def until_ready(self) -> Samples:
+    async def until_ready(self, seconds: float = PATIENCE_SECONDS) -> Samples:
         """The first scrape after the first good poll."""
 
         async def ready() -> bool:
             return (await self.get("/-/ready"))[0] == 200
 
-        await wait_for(ready, "the exporter is ready")
+        await wait_for(ready, "the exporter is ready", seconds)
         return await self.metrics()
 
-    async def polls(self, count: int = 2) -> Samples:
+    async def polls(self, count: int = 2, seconds: float = PATIENCE_SECONDS) -> Samples:
         """The first scrape after so many more good polls: two, and one of them began after now."""
         before = total(await self.metrics(), POLLS, result="success")
         return await self.until(
-            lambda seen: total(seen, POLLS, result="success") >= before + count, f"{count} more polls"
+            lambda seen: total(seen, POLLS, result="success") >= before + count,
+            f"{count} more polls",
+            seconds,
         )
 
     async def exit_code(self, seconds: float = PATIENCE_SECONDS) -> int:

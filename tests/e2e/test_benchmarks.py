@@ -41,3 +41,9 @@ def test_totals_are_exact_after_a_day_of_everything_that_happens() -> None:
     """Runs, repairs, late listings, deletions and sweeps of a day leave exact totals."""
     output = output_of("soak.py", "--days=0.75", "--after=0", "--jobs=15")
     assert "target: totals exact: met" in output
+
+
+def test_pending_runs_are_settled_while_every_poll_is_good() -> None:
+    """Runs that ended while it was away are all settled beside good polls."""
+    output = output_of("pending.py", "--runs=200")
+    assert "target: every poll good: met" in output
