@@ -15,7 +15,7 @@ TARGETS, STATES, REASONS, RUN_TYPES = "effective_performance_target", "state", "
 
 # How many words each set may have in a workspace, by the label that they become; others have the usual limit.
 USUAL_LIMIT = 50
-LIMITS = {"code": 200, "type": 30} | dict.fromkeys((TARGETS, STATES, REASONS, RUN_TYPES), USUAL_LIMIT)
+LIMITS = {"code": 200} | dict.fromkeys((TARGETS, "type", STATES, REASONS, RUN_TYPES), USUAL_LIMIT)
 _WORD_LABELS = {family.name: family.word_labels for family in RUN_FAMILIES if family.word_labels}
 # These say that there is no word: they take no place.
 _NO_WORDS = frozenset({NO_TARGET, OTHER, "UNKNOWN"})

@@ -1,14 +1,15 @@
-"""The series budget and idle jobs, with the real process; the workspace's clock is moved, not waited for."""
+"""The series budget and idle jobs, with the real process; the clocks are moved, not waited for."""
 
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from exporter.simulator.server import SimulatorServer
 from exporter.simulator.workspace import Workspace
-from tests.e2e.process import RUNS, Launcher, Samples, total
+from tests.e2e.process import BRISK, RUNS, Launcher, Samples, access, total
 
 LIMITED = "databricks_exporter_limited_jobs"
 SERIES = "databricks_exporter_series"
@@ -18,18 +19,38 @@ JOBS = 12
 HOUR = 3600.0
 
 
-class Clock:
-    """The time, and as much later as a test says."""
+# Imported by the exporter's process before anything else: its own clock moves with the workspace's.
+MOVED = """
+import os, time
+from pathlib import Path
 
-    ahead = 0.0
+file, usual = Path(os.environ["CLOCK_AHEAD"]), time.time
+time.time = lambda: usual() + float(file.read_text())
+"""
+
+
+class Clock:
+    """The time for the workspace and the exporter, and as much later as a test says."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "ahead"
+        (folder / "sitecustomize.py").write_text(MOVED)
+        self.env = {"PYTHONPATH": str(folder), "CLOCK_AHEAD": str(self._file)}
+        self.move(0.0)
+
+    def move(self, ahead: float) -> None:
+        self.ahead = ahead
+        moved = self._file.with_suffix(".new")
+        moved.write_text(str(ahead))
+        moved.replace(self._file)
 
     def __call__(self) -> float:
         return time.time() + self.ahead
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock(tmp_path: Path) -> Clock:
+    return Clock(tmp_path)
 
 
 @pytest.fixture
@@ -85,7 +106,7 @@ async def test_idle_jobs_make_room_and_are_never_counted_again(
     jobs = [workspace.add_job(f"job {i}") for i in range(JOBS)]
     for job in jobs:
         workspace.finished_run(job, start=clock() - 600)
-    exporter = await launch.start(server, *LIMITS)
+    exporter = await launch.spawn(*LIMITS, *BRISK, env=access(server) | clock.env).listening()
     await exporter.until_ready()
     own = by_job(await exporter.polls(), RUNS).keys() - {"OTHER"}
     kept = next(iter(own))
@@ -93,7 +114,7 @@ async def test_idle_jobs_make_room_and_are_never_counted_again(
     long = workspace.active_run(int(kept))
     await exporter.polls()
 
-    clock.ahead = 3 * HOUR
+    clock.move(3 * HOUR)
     samples = await exporter.until(lambda seen: by_job(seen, RUNS).keys() == {kept}, "idle jobs are gone")
     assert by_job(samples, RUNS) == {kept: 1}
     await exporter.until(lambda seen: not total(seen, LIMITED), "nothing is limited")
@@ -109,6 +130,6 @@ async def test_idle_jobs_make_room_and_are_never_counted_again(
     await exporter.until(lambda seen: by_job(seen, RUNS) == {kept: 2, limited: 1}, "both are counted")
     exporter.kill()
 
-    restarted = await launch.start(server, *LIMITS)
+    restarted = await launch.spawn(*LIMITS, *BRISK, env=access(server) | clock.env).listening()
     await restarted.until_ready()
     assert by_job(await restarted.polls(), RUNS) == {kept: 2, limited: 1}
