@@ -13,6 +13,8 @@ from exporter.runs.open_sets import LIMITS, REASONS, RUN_TYPES, STATES, TARGETS
 from exporter.runs.series_keys import NO_TARGET, OTHER
 from tests.unit.runs.runs import LAYOUT, Books, active, run, task
 
+pytestmark = pytest.mark.slow  # waits, floods or goes through every byte
+
 MANY = 10_000
 
 

@@ -24,6 +24,8 @@ from exporter.state.store import PAGE_BYTES, StateStore
 from tests.unit.state.old_states import COLUMNS_2, make_older
 from tests.unit.state.test_store import LAYOUT, NOTHING, NOW, SOME, at
 
+pytestmark = pytest.mark.slow  # waits, floods or goes through every byte
+
 RUN_IDS = range(300)
 PLACES = [
     (table, column) for table, columns in COLUMNS.items() for column in [*columns.split(", "), "checksum"]

@@ -14,6 +14,8 @@ from exporter.state.store import StateStore
 from tests.unit.state.old_states import write_old
 from tests.unit.state.test_store import LAYOUT, NOTHING, NOW, SOME, at
 
+pytestmark = pytest.mark.slow  # waits, floods or goes through every byte
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

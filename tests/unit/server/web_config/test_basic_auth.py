@@ -11,6 +11,8 @@ import pytest
 
 from exporter.server.web_config import BasicAuth, TooManyChecks, basic_auth
 
+pytestmark = pytest.mark.slow  # waits, floods or goes through every byte
+
 
 def hashed(password: bytes, cost: int = 4) -> bytes:
     return bcrypt.hashpw(password, bcrypt.gensalt(cost))

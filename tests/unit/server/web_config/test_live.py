@@ -18,6 +18,8 @@ from exporter.server.web_config.live import SETTLE_SECONDS
 from tests.certificates import Identity, make_ca, make_leaf
 from tests.unit.server.clients import GET, local_server, rest, some
 
+pytestmark = pytest.mark.slow  # waits, floods or goes through every byte
+
 TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
 MUTUAL = TLS + "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: client-ca.pem\n"
 

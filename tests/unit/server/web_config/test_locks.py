@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from exporter.server.web_config import WebConfig, WebConfigFile
 from tests.certificates import make_ca, make_leaf
 
+pytestmark = pytest.mark.slow  # waits, floods or goes through every byte
+
 TLS = "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n"
 MUTUAL = TLS + "  client_ca_file: ca.pem\n  client_auth_type: RequireAndVerifyClientCert\n"
 # The same in every process: what tests are called must not change.
