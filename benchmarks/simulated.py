@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -46,8 +47,12 @@ def simulated(workspace: Workspace) -> Iterator[Simulated]:
 
     @web.middleware
     async def delaying(request: web.Request, handler: Handler) -> web.StreamResponse:
-        await asyncio.sleep(sum(delay for part, delay in delays.items() if part in request.path))
-        return await handler(request)
+        began = time.monotonic()
+        response = await handler(request)
+        whole = sum(delay for part, delay in delays.items() if part in request.path)
+        # The simulator's own work is a part of it.
+        await asyncio.sleep(max(began + whole - time.monotonic(), 0))
+        return response
 
     server = SimulatorServer(workspace, middlewares=[delaying])
     try:
