@@ -8,6 +8,8 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
 from typing import TextIO
 
 import structlog
@@ -29,7 +31,8 @@ SWITCH_SECONDS = 0.0005
 GC_THRESHOLD = 50_000
 
 # A stop takes at most 5 seconds, also while a thread waits for the system.
-STOP_SECONDS = 4.5
+STOP_SECONDS = 4.0
+LAST_WORDS_SECONDS = 0.3
 
 _log = structlog.stdlib.get_logger("exporter")
 
@@ -76,23 +79,29 @@ async def _command(invocation: Invocation, redactor: logs.Redactor) -> int:
             _print(visible(redactor.text(line)), sys.stdout)
 
         return 0 if await check(invocation, say, redactor.add) else 1
-    stop = asyncio.Event()
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    def begin_to_stop() -> None:
-        stop.set()
+    def begin_to_stop(_number: int, _frame: FrameType | None) -> None:
         watchdog = threading.Timer(STOP_SECONDS, _leave)
         watchdog.daemon = True
         watchdog.start()
+        with suppress(RuntimeError):  # the loop is closed: it has ended already
+            loop.call_soon_threadsafe(stop.set)
 
+    # Not the loop's own handlers: those wait for a loop that may hang while it writes to the log.
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, begin_to_stop)
+        signal.signal(number, begin_to_stop)
     await serve(invocation, redactor, stop)
     return 0
 
 
 def _leave() -> None:
     """End the process though a thread hangs, in a name look-up or on a disk: what is committed is safe."""
-    _log.warning("a thread did not end in time; the process ends without it")
+    warn = threading.Thread(
+        target=_log.warning, args=("a thread did not end in time; the process ends without it",), daemon=True
+    )
+    warn.start()
+    warn.join(LAST_WORDS_SECONDS)
     os._exit(0)
 
 

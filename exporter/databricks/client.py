@@ -22,7 +22,14 @@ from exporter.databricks.auth import TOKEN_ENDPOINT, TOKEN_FORM, login_for
 from exporter.databricks.bodies import MAX_BODY_BYTES
 from exporter.databricks.clock import Instant, ServerClock
 from exporter.databricks.context import Priority, RequestContext
-from exporter.databricks.errors import AccessRefused, NotUnderstood, TryAgain, UnknownPath
+from exporter.databricks.errors import (
+    AccessRefused,
+    NotUnderstood,
+    Postponed,
+    Throttled,
+    TryAgain,
+    UnknownPath,
+)
 from exporter.databricks.limits import RequestLimits
 from exporter.databricks.models import Run, Task
 from exporter.databricks.responses import DecodeError, JobPage, RunPage, Token
@@ -157,8 +164,9 @@ class WorkspaceClient:
     async def get_run(self, run_id: int, context: RequestContext) -> Run | DecodeError:
         """A run with all its tasks and its repair history, from every page of `runs/get`.
 
-        Raises RunGone where it does not exist, TryAgain where it changed while its pages were read, or where
-        an answer is about another run: whether that one is settled already, nobody has looked up.
+        Raises RunGone where it does not exist, Postponed where the context says so, TryAgain where it changed
+        while its pages were read, or where an answer is about another run: whether that one is settled
+        already, nobody has looked up.
         """
         query = {"run_id": str(run_id), "include_history": "true"}
         whole: Run | None = None
@@ -169,6 +177,8 @@ class WorkspaceClient:
             if part.run_id != run_id:
                 raise TryAgain(f"the answer is about another run, {part.run_id}")
             context.attempts = PAGE_ATTEMPTS
+            if page.next_page_token and not context.may_go_on():
+                raise Postponed(f"run {run_id} has more pages; it is read later")
             if whole is None:
                 whole = part
             elif _standing(part) != _standing(whole):
@@ -241,7 +251,8 @@ class WorkspaceClient:
                 fault.args = (f"{endpoint}: {fault}",)
                 raise
         except TryAgain as fault:
-            if fault.retry_after is not None:
+            # Of a single run, only a 429 is about all of them.
+            if fault.retry_after is not None and (endpoint != RUNS_GET or isinstance(fault, Throttled)):
                 self._limits.pause(endpoint, fault.retry_after)
             raise TryAgain(f"{endpoint}: {fault}", fault.retry_after) from None
         except (AccessRefused, NotUnderstood) as fault:

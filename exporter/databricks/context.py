@@ -1,7 +1,7 @@
 """Under what terms requests are made: who goes first, until when, and how often each is tried."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from enum import IntEnum
 
@@ -20,7 +20,7 @@ class RequestContext:
     """The terms of some requests. `deadline`: by the loop's clock.
 
     `attempts`: how often one request is tried in all, None for as often as the deadline allows. `timeout`:
-    seconds for one request, None for `api.timeout`.
+    seconds for one request, None for `api.timeout`. `may_go_on`: is asked before a second page of a run.
     """
 
     def __init__(
@@ -30,11 +30,13 @@ class RequestContext:
         deadline: float = float("inf"),
         attempts: int | None = None,
         timeout: float | None = None,
+        may_go_on: Callable[[], bool] = lambda: True,
     ) -> None:
         self.priority = priority
         self.deadline = deadline
         self.attempts = attempts
         self.timeout = timeout
+        self.may_go_on = may_go_on
         # Why the latest attempt failed: what the log says when the time is over.
         self.last_fault: str | None = None
         self._patience = 0.0

@@ -16,6 +16,14 @@ class TryAgain(WorkspaceError):
         self.retry_after = retry_after
 
 
+class Throttled(TryAgain):
+    """The workspace has had too many requests (429): every request to that endpoint waits."""
+
+
+class Postponed(WorkspaceError):
+    """We gave up the reading of a run of many pages, so that others get on: it is read again later."""
+
+
 class AccessRefused(WorkspaceError):
     """The operator must act: credentials, permissions, host."""
 

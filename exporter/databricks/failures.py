@@ -11,6 +11,7 @@ from exporter.databricks.errors import (
     AccessRefused,
     NotUnderstood,
     RunGone,
+    Throttled,
     TryAgain,
     UnknownPath,
     WorkspaceError,
@@ -72,7 +73,8 @@ def token_refused(status: int, body: bytes, retry_after: float | None) -> Worksp
 def _refused(status: int, who: str, body: bytes, retry_after: float | None) -> WorkspaceError:
     why = reason(body)
     if status in RETRIED_STATUSES:
-        return TryAgain(f"{who}: {why}", retry_after)
+        kind = Throttled if status == 429 else TryAgain
+        return kind(f"{who}: {why}", retry_after)
     if status in {401, 403}:
         return AccessRefused(
             f"{who}: {why}; check the credentials and that they may view the jobs",

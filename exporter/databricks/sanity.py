@@ -10,7 +10,7 @@ from exporter.databricks.models import HistoryItem, Run, Task
 _DAY_MS = 24 * 3600 * 1000
 # 2015-01-01. Databricks had no jobs before.
 EARLIEST_MS = 1_420_070_400_000
-LATEST_AHEAD_MS = 366 * _DAY_MS
+LATEST_AHEAD_MS = 31 * _DAY_MS
 LONGEST_MS = 3653 * _DAY_MS
 
 _TIMES = ("start_time", "end_time")
@@ -20,7 +20,7 @@ _PHASES = ("setup_duration", "execution_duration", "cleanup_duration")
 def without_impossible_times(run: Run, latest_ms: float) -> list[str]:
     """Set to None each time and duration of a run that can't be, and return the names of these fields.
 
-    A time can't be before 2015 or more than a year after `latest_ms`; a duration can't be below 0 or longer
+    A time can't be before 2015 or more than a month after `latest_ms`; a duration can't be below 0 or longer
     than ten years. 0 is "not set", as everywhere. Names of fields of tasks and of the repair history begin
     with `tasks.` and `repair_history.`; each name comes once. Few runs have such fields: a good one costs
     some comparisons.

@@ -14,7 +14,7 @@ import structlog
 from exporter.config import Settings
 from exporter.databricks.client import WorkspaceClient
 from exporter.databricks.context import Priority, RequestContext
-from exporter.databricks.errors import AccessRefused, RunGone, WorkspaceError
+from exporter.databricks.errors import AccessRefused, Postponed, RunGone, TryAgain, WorkspaceError
 from exporter.databricks.models import Run
 from exporter.databricks.responses import DecodeError
 from exporter.families import PENDING_REASONS
@@ -26,10 +26,11 @@ from exporter.state.errors import StateError
 
 # How long a run waits after an answer that did not settle it: doubled each time.
 FIRST_BACKOFF_SECONDS, MOST_BACKOFF_SECONDS = 30.0, 30 * 60.0
-# Of the places in flight, the part that runs which failed before may take: the others are for fresh ones.
-RETRIED_PART = 0.25
-# A fresh run has this part of api.timeout to answer: some that hang must not hold up the others for long.
-FRESH_TIMEOUT_PART = 0.25
+# Of the places in flight, the part for slow runs: those that failed before, and those of many pages. The others
+# are for fresh runs.
+SLOW_PART = 1 / 3
+# A run has this part of api.timeout to answer at first: some that hang must not hold up the others for long.
+FIRST_TIMEOUT_PART, FIRST_ATTEMPTS = 0.25, 2
 # Answers that come within this time are committed together.
 TOGETHER_SECONDS = 0.1
 # How often it is looked whether a run is due.
@@ -54,6 +55,12 @@ class _Schedule:
     problem: Literal["refused", "failing"] | None = None
     logged: bool = False
     reading: bool = False
+    many_pages: bool = False
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it may take long to read."""
+        return self.many_pages or self.failures > 0
 
 
 class PendingReader:
@@ -66,9 +73,9 @@ class PendingReader:
         self._reader = reader
         self._recorder = recorder
         self._own_metrics = own_metrics
-        self._fresh_timeout = settings.api.timeout * FRESH_TIMEOUT_PART
+        self._first_timeout = settings.api.timeout * FIRST_TIMEOUT_PART
         self._at_once = reader.client.pending_at_once
-        self._retried_at_once = max(int(self._at_once * RETRIED_PART), 1)
+        self._slow_at_once = max(int(self._at_once * SLOW_PART), 1)
         self._schedules: dict[int, _Schedule] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: dict[int, Run | None] = {}
@@ -148,26 +155,32 @@ class PendingReader:
         free = self._at_once - len(self._tasks)
         if free <= 0:
             return
-        retried_free = self._retried_at_once - sum(
-            1 for schedule in self._schedules.values() if schedule.reading and schedule.failures
-        )
+        slow_free = self._slow_free()
         for run_id, pending in self._recorder.tracker.pending.items():  # in the order in which they became so
             if free <= 0:
                 return
             schedule = self._schedules.get(run_id)
             if schedule is None or (schedule.since_ms != pending.since_ms and not schedule.reading):
-                schedule = self._schedules[run_id] = _Schedule(pending.since_ms)
+                schedule = self._schedules[run_id] = _Schedule(
+                    pending.since_ms, many_pages=pending.reason == "large"
+                )
             if schedule.reading or schedule.due > now:
                 continue
-            if schedule.failures:
-                if retried_free <= 0:
+            if schedule.is_slow:
+                if slow_free <= 0:
                     continue
-                retried_free -= 1
+                slow_free -= 1
             free -= 1
             schedule.reading = True
             task = asyncio.create_task(self._read(run_id, schedule), name=f"run {run_id}")
             self._tasks.add(task)
             task.add_done_callback(self._done)
+
+    def _slow_free(self) -> int:
+        """How many more slow runs may be read now."""
+        return self._slow_at_once - sum(
+            1 for schedule in self._schedules.values() if schedule.reading and schedule.is_slow
+        )
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
@@ -177,35 +190,48 @@ class PendingReader:
 
     async def _read(self, run_id: int, schedule: _Schedule) -> None:
         """Read a run and hand its answer over; whatever goes wrong is noted in its schedule."""
-        timeout = None if schedule.failures else self._fresh_timeout
-        context = RequestContext(Priority.PENDING, attempts=1, timeout=timeout)
+
+        def may_go_on() -> bool:
+            if not schedule.many_pages and (schedule.is_slow or self._slow_free() > 0):
+                schedule.many_pages = True
+            return schedule.many_pages
+
+        timeout = None if schedule.failures >= FIRST_ATTEMPTS else self._first_timeout
+        context = RequestContext(Priority.PENDING, attempts=1, timeout=timeout, may_go_on=may_go_on)
         try:
             run = await self._client.get_run(run_id, context)
         except RunGone as gone:
             self._failed(run_id, schedule, None, str(gone))
             self._hand_over(run_id, None)
-            return
-        except AccessRefused as refusal:
-            self._failed(run_id, schedule, "refused", str(refusal))
+        except Postponed:
+            schedule.many_pages, schedule.reading = True, False
         except WorkspaceError as fault:
-            self._failed(run_id, schedule, "failing", str(fault))
+            self._failed(
+                run_id, schedule, "refused" if isinstance(fault, AccessRefused) else "failing", str(fault)
+            )
+            if isinstance(fault, TryAgain) and fault.retry_after is not None:
+                schedule.due = max(schedule.due, asyncio.get_running_loop().time() + fault.retry_after)
+            schedule.reading = False
         except Exception as error:
             _log.exception("unexpected error; please report it", workspace=self._client.workspace, run=run_id)
             self._failed(run_id, schedule, "failing", f"{type(error).__name__}: {error}")
+            schedule.reading = False
         else:
-            if isinstance(run, DecodeError):
-                self._reader.log_once(run)
-                schedule.logged = True
-                self._failed(run_id, schedule, "failing", run.reason)
-            else:
-                self._reader.check_times(run, self._client.now())
-                self._reader.note_withheld(run)
-                # Where this answer settles nothing, the next one is asked for later.
-                self._back_off(schedule)
-                schedule.problem = None
-                self._hand_over(run_id, run)
-                return
-        schedule.reading = False
+            self._take(run_id, run, schedule)
+
+    def _take(self, run_id: int, run: Run | DecodeError, schedule: _Schedule) -> None:
+        if isinstance(run, DecodeError):
+            self._reader.log_once(run)
+            schedule.logged = True
+            self._failed(run_id, schedule, "failing", run.reason)
+            schedule.reading = False
+            return
+        self._reader.check_times(run, self._client.now())
+        self._reader.note_withheld(run)
+        # Where this answer settles nothing, the next one is asked for later.
+        self._back_off(schedule)
+        schedule.problem = None
+        self._hand_over(run_id, run)
 
     def _failed(
         self,

@@ -182,7 +182,7 @@ class Recorder:
             _log.warning(
                 "the workspace uses more words than a label may have; further ones are counted as OTHER",
                 workspace=self._workspace,
-                label=label,
+                cause=f"label {label}",
             )
         self._limited_words |= changes.limited_words
 

@@ -30,8 +30,8 @@ class StateFile:
             raise StateError(
                 f"the state file {path} is in use by another process; each exporter needs its own"
             ) from None
-        # By path: the file's identity and the size that it has had at least.
-        self._seen: dict[Path, tuple[tuple[int, int], int]] = {}
+        # By path: which file it is, the size that it has had at least, and when it was last written.
+        self._seen: dict[Path, tuple[tuple[int, int], int, int]] = {}
 
     def note(self) -> None:
         """Remember the file and its log as they are now."""
@@ -41,12 +41,12 @@ class StateFile:
                 status = path.stat()
             except FileNotFoundError:
                 continue
-            self._seen[path] = ((status.st_dev, status.st_ino), status.st_size)
+            self._seen[path] = ((status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns)
 
     def check(self) -> None:
         """Raise StateError where the file is no longer what was noted."""
-        for path, (identity, size) in self._seen.items():
-            if (what := _difference(path, identity, size)) is not None:
+        for path, noted in self._seen.items():
+            if (what := _difference(path, *noted)) is not None:
                 raise StateError(
                     f"the state file {path} was {what} while the exporter runs; put it back, or restart the "
                     "exporter: what was counted since then is lost with a restart"
@@ -57,11 +57,14 @@ class StateFile:
         os.close(self._lock)
 
 
-def _difference(path: Path, identity: tuple[int, int], size: int) -> str | None:
+def _difference(path: Path, identity: tuple[int, int], size: int, written_ns: int) -> str | None:
     try:
         status = path.stat()
     except FileNotFoundError:
         return "removed or renamed"
     if (status.st_dev, status.st_ino) != identity:
         return "replaced"
-    return "cut off" if status.st_size < size else None
+    if status.st_size < size:
+        return "cut off"
+    # Every write of ours is noted, so this one is by another program.
+    return "written by another program" if status.st_mtime_ns != written_ns else None

@@ -167,6 +167,8 @@ class StateStore:
             with self._transaction():
                 put(self._db, "workspace", [(new, name, None)])
             self._workspaces[name] = new
+            if self._file is not None:
+                self._file.note()
         return self._workspaces[name]
 
     def _load(self, workspace: int) -> Remembered:
