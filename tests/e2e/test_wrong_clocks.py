@@ -7,7 +7,7 @@ from tests.e2e.long_runs import assert_all_is_well, counted, finish, long_runs, 
 from tests.e2e.process import Launcher, total
 from tests.faults import Fault, SimulatorServer
 
-DAYS = (20, 400, 9000, -20, -400, -9000, 0.02)
+DAYS = (20, 400, -400)
 DAY = 86400.0
 LOST = "databricks_exporter_runs_lost_total"
 
@@ -40,7 +40,7 @@ async def test_one_wrong_date_at_the_first_poll_changes_nothing(
 
 
 @pytest.mark.parametrize("days", DAYS)
-@pytest.mark.parametrize("endpoint", ["runs/list", "runs/get", "jobs/list"])
+@pytest.mark.parametrize("endpoint", ["runs/list", "runs/get"])
 async def test_one_wrong_date_later_drops_no_total(
     server: SimulatorServer, workspace: Workspace, launch: Launcher, days: float, endpoint: str
 ) -> None:
