@@ -26,8 +26,7 @@ from exporter.state.errors import StateError
 
 # How long a run waits after an answer that did not settle it: doubled each time.
 FIRST_BACKOFF_SECONDS, MOST_BACKOFF_SECONDS = 30.0, 30 * 60.0
-# The part of the places in flight for slow runs: those that failed before, and those of many pages. Fresh runs
-# have the rest.
+# The part of the places in flight for slow runs: those that failed before, and those of many pages.
 SLOW_PART = 1 / 3
 # A run has this part of api.timeout to answer at first: some that hang must not hold up the others for long.
 FIRST_TIMEOUT_PART, FIRST_ATTEMPTS = 0.25, 2
