@@ -193,11 +193,10 @@ class Recorder:
         if tracker.progress is None or not tracker.progress.first_poll_done:
             return
         gauges = tracker.active_gauges(self._clock()) if self._has_polled else {}
-        unpublished, self._unpublished = self._unpublished, _Unpublished()
+        unpublished = self._unpublished
         labels = gauges.keys() | self._gauges.keys()
         moved = {label for label in labels if gauges.get(label) != self._gauges.get(label)}
         jobs = (unpublished.jobs | moved) & tracker.jobs.keys()
-        self._gauges = gauges
         await asyncio.to_thread(
             self._exposition.update,
             self._workspace,
@@ -205,6 +204,7 @@ class Recorder:
             {label: (tracker.jobs[label], gauges.get(label)) for label in jobs},
             unpublished.expired,
         )
+        self._unpublished, self._gauges = _Unpublished(), gauges
 
 
 async def _to_its_end(commit: Coroutine[Any, Any, None]) -> None:
