@@ -2,7 +2,7 @@
 
 What must stay true: a scrape sees whole commits only and keeps the snapshot it began with; it waits for no
 commit, unless it is the first in its format; what has not changed is neither rendered nor compressed again; a
-format that nobody has asked for lately costs nothing. `update` and `prepare` take long for many series:
+format that was not asked for lately costs nothing. `update` and `prepare` take long for many series:
 callers run them in a thread.
 """
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from exporter.exposition.chunks import GZIP_HEAD, Check, checked, ending, unpacked
 
-# What is sent at a time: large enough to cost few calls, small enough to hold nobody up.
+# What is sent at a time: large enough to cost few calls, small enough to leave the loop free.
 _PART_BYTES = 256 * 1024
 
 

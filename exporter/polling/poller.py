@@ -201,7 +201,7 @@ class Poller:
             self._own_metrics.note_first_poll(max(0.0, 1 - left_ms / max(whole_ms, 1)))
 
     def _compare_clocks(self) -> None:
-        """Log two clocks that disagree: which one is wrong, nobody here can say."""
+        """Log that the two clocks disagree. Which one is wrong cannot be known here."""
         now = self._client.now()
         if now.disagree:
             _log.warning(

@@ -3,7 +3,7 @@
 What must stay true: a commit holds the settled runs, the totals they changed, the active runs and how far
 the workspace has been read, all or nothing; a file that can't be trusted is refused with the way out, never
 replaced; every row that is written has its checksum and is in the tally of its table. Every call blocks, for
-those of other threads too: a transaction is the connection's, and nobody may end or share another's.
+those of other threads too: a transaction belongs to the connection, and no thread may end another one.
 """
 
 import sqlite3

@@ -1,4 +1,4 @@
-"""The process is killed at steps all over a poll, a commit and a publication: where a function begins or ends.
+"""The process is killed all over a poll, a commit and a publication: where any function begins or ends.
 
 No step is named here, so that none is forgotten when the code changes: a profile hook of the interpreter
 counts the calls and returns in the packages that read, commit and publish, in every thread.
