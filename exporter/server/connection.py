@@ -33,7 +33,7 @@ class Limits(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """The callbacks of a connection: a new protocol of the server, and what the listener must be notified of."""
+    """The callbacks of a connection: a new protocol of the server, and what the listener must know."""
 
     make_server: Callable[[], asyncio.Protocol]
     reject: Callable[["Connection", str], None]
