@@ -66,23 +66,24 @@ class Lookback:
         self._runs = 0
         logging = asyncio.create_task(self._log_progress(length_ms(slices)), name="lookback progress")
         try:
-            await side_by_side(self._read_slice, slices, self._at_once)
+            # A page of any slice is progress of all: at a low api.rate each waits long for its turn.
+            async with RequestContext.while_pages_come(Priority.LISTS, self._patience) as context:
+                await side_by_side(lambda part: self._read_slice(part, context), slices, self._at_once)
         finally:
             logging.cancel()
 
-    async def _read_slice(self, whole: Slice) -> None:
+    async def _read_slice(self, whole: Slice, context: RequestContext) -> None:
         left: Slice | None = whole
-        async with RequestContext.while_pages_come(Priority.LISTS, self._patience) as context:
-            while left is not None:
-                read, rest = await self._list_some(left, context)
-                self._runs += len(read.finished)
-                await self._recorder.record(
-                    Observation(finished=read.finished.values(), active=read.active.values()),
-                    _replacing(left, rest),
-                )
-                context.page_came()  # a commit is progress too
-                self._note_left(self._left_ms())
-                left = rest
+        while left is not None:
+            read, rest = await self._list_some(left, context)
+            self._runs += len(read.finished)
+            await self._recorder.record(
+                Observation(finished=read.finished.values(), active=read.active.values()),
+                _replacing(left, rest),
+            )
+            context.page_came()  # a commit is progress too
+            self._note_left(self._left_ms())
+            left = rest
 
     async def _list_some(self, part: Slice, context: RequestContext) -> tuple[Read, Slice | None]:
         """What of a slice is to be committed together, and the slice that it leaves to be read."""

@@ -26,11 +26,15 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.close()
 
 
-def test_slice_that_takes_longer_than_its_deadline_is_committed_in_parts(world: World) -> None:
-    """However slow the workspace is, or low the rate: what half the time was enough for is kept."""
-    world.server.faults.add(Fault(endpoint="runs/list", delay=0.25))
-    assert world.poll() is None
-    assert world.counts(RUNS).total() == MANY
+def test_past_that_is_read_slowly_is_read_to_its_end(tmp_path: Path) -> None:
+    """However long each slice waits for its turn: a poll is given up only when no page at all comes."""
+    made = World(tmp_path, at_once=16, patience=0.5, rate=8)
+    job = made.workspace.add_job("nightly")
+    for number in range(60):
+        made.workspace.finished_run(job, start=BEGIN - 600 - 1400 * number, duration=30)
+    assert made.poll() is None
+    assert made.counts(RUNS).total() == 60
+    made.close()
 
 
 def test_slice_is_committed_once_enough_of_it_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ class World:
         series: int = 0,
         idle: float = 14 * DAY,
         patience: float = 30.0,
+        rate: float = 1e6,
         login: PersonalToken | ClientCredentials | None = None,
         credentials: Credentials | None = None,
     ) -> None:
@@ -72,7 +73,7 @@ class World:
         self._path = None if folder is None else folder / "state.db"
         self._settings = Settings(
             poll=PollSettings(interval=0.01, lookback=lookback, sweep_window=sweep_window),
-            api=ApiSettings(rate=1e6, concurrency=at_once, timeout=patience),
+            api=ApiSettings(rate=rate, concurrency=at_once, timeout=patience),
             state=StateSettings(path=self._path),
             limits=LimitsSettings(idle=idle),
         )
