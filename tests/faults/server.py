@@ -12,8 +12,9 @@ from exporter.simulator import server as simulator
 from exporter.simulator.credentials import Credentials
 from exporter.simulator.endpoints import ENDPOINTS
 from exporter.simulator.middlewares import CLOCK_ERROR, Handler, endpoint_of, json_response
+from exporter.simulator.paging import RefusedError
 from exporter.simulator.workspace import Workspace
-from tests.faults.answers import Answer
+from tests.faults.answers import Answer, error
 from tests.faults.broken import Exchange
 from tests.faults.faults import Fault, Faults
 
@@ -64,7 +65,11 @@ async def _answer(
         return _sent(fault.answer)
     if isinstance(fault.earlier, Workspace):
         version = request.path.split("/")[2]
-        return json_response(200, ENDPOINTS[endpoint_of(request)](fault.earlier, request.query, version))
+        try:
+            body = ENDPOINTS[endpoint_of(request)](fault.earlier, request.query, version)
+        except RefusedError as refusal:  # there was no such run yet
+            return _sent(error(refusal.status, refusal.code, refusal.message))
+        return json_response(200, body)
     if fault.earlier is not None:
         # Between the two replacements nothing waits: no other request can see the earlier run.
         now = workspace.runs.replace(fault.earlier)

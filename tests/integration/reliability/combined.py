@@ -15,7 +15,9 @@ from pathlib import Path
 import structlog
 
 from exporter.simulator.runs import Run
-from tests.faults import FAULTS, Fault
+from exporter.simulator.workspace import Workspace
+from tests.faults import FAULTS, Fault, earlier
+from tests.integration.polling.world import DAY
 from tests.integration.reliability.scene import MINUTE, Scene
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -24,8 +26,7 @@ CODES = ("SUCCESS", "RUN_EXECUTION_ERROR", "USER_CANCELED", "TIMEDOUT")
 TARGETS = ("STANDARD", "PERFORMANCE_OPTIMIZED", None)
 STATUS_FAULTS = [kind for kind in FAULTS if kind.startswith("status ")]
 OTHER_FAULTS = [kind for kind in FAULTS if not kind.startswith("status ")]
-# Three of these in a row on the same run give it up, as promised: elsewhere they are as any other.
-ABOUT_A_RUN = "permission denied"
+DAYS_OFF = (-400, -20, 20, 400)
 # They take a second each.
 HEAVY = ("huge body", "gzip bomb")
 
@@ -40,6 +41,9 @@ class Play:
     hidden: set[int] = field(default_factory=set)
     struck: Counter[str] = field(default_factory=Counter)
     polls: Counter[bool] = field(default_factory=Counter)
+    # The ids of all runs so far, and the workspace as it was at the step before.
+    seen: list[int] = field(default_factory=list)
+    earlier: Workspace | None = None
 
     def step(self) -> None:
         """Time passes, runs come and go, and one poll meets up to three faults."""
@@ -54,6 +58,7 @@ class Play:
             self.scene.server.faults.add(fault)
         self.polls[self.scene.poll() is None] += 1
         self.scene.server.faults.clear()
+        self.earlier = earlier(self.scene.workspace)
         self.struck += Counter({kind: fault.hits for kind, fault in faults.items()})
         if away:
             self.struck["away"] += 1
@@ -62,13 +67,21 @@ class Play:
             self.scene.restart()
 
     def _fault(self) -> tuple[str, Fault]:
+        if (odd := self.chance.random()) < 0.1:
+            days = self.chance.choice(DAYS_OFF)
+            return f"date {days} days off", Fault(
+                clock_error=days * DAY, times=1, skip=self.chance.randrange(6)
+            )
+        if odd < 0.2 and self.earlier is not None:
+            endpoint = self.chance.choice(["runs/list", "runs/get"])
+            return f"stale {endpoint}", Fault(earlier=self.earlier, endpoint=endpoint, times=1)
         kind = self.chance.choice(STATUS_FAULTS if self.chance.random() < 0.2 else OTHER_FAULTS)
         if kind in HEAVY and self.chance.random() < 0.8:
             kind = "drip"
         fault = FAULTS[kind]()
         fault.endpoint = self.chance.choice([None, "runs/list", "runs/get"])
-        if kind == ABOUT_A_RUN:
-            fault.endpoint = "runs/list"
+        if self.chance.random() < 0.3 and self.seen:
+            fault.endpoint, fault.run_id = None, self.chance.choice(self.seen)
         fault.probability = self.chance.choice([0.2, 0.5, 1.0])
         fault.times = self.chance.choice([None, 1, 3])
         fault.skip = self.chance.randrange(3)
@@ -84,6 +97,7 @@ class Play:
         elif chance.random() < 0.6:
             tasks = chance.choice([1, 3, 120])
             self.active.append(workspace.active_run(self.scene.job, target=target, tasks=tasks))
+            self.seen.append(self.active[-1].run_id)
         else:
             run = workspace.finished_run(
                 self.scene.job, duration=chance.uniform(1, 600), target=target, code=chance.choice(CODES)
