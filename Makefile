@@ -33,7 +33,7 @@ quick: $(DEV) ## unit tests that need no process and no second of their own: hal
 
 # Most of the time tests wait for processes: three at once keep two cores busy.
 test: announce prometheus deploy-tools lint ## every check: linters, types, tests
-	$(BIN)/python -m pytest -n3 --dist=worksteal $(ARGS)
+	$(BIN)/python -m pytest -n4 --dist=worksteal $(ARGS)
 
 announce:
 	@echo "make test installs Python packages into $(VENV), and with apt-get Prometheus, Alertmanager, kubectl, systemd,"

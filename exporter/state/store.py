@@ -110,7 +110,7 @@ class StateStore:
             before_ms = now.earliest_ms - KEPT_MS
             forgets = abs(before_ms - self._forgotten_ms.get(workspace, 0)) >= FORGET_EVERY_MS
             forgotten = 0
-            with self._transaction():
+            with self._noted(), self._transaction():
                 self._write(workspace, name, changes, now.latest_ms)
                 if forgets:
                     forgotten = self._db.execute(
@@ -118,8 +118,6 @@ class StateStore:
                     ).rowcount
             if forgets:
                 self._forgotten_ms[workspace] = before_ms
-            if self._file is not None:
-                self._file.note()
         return forgotten
 
     def close(self) -> None:
@@ -137,14 +135,21 @@ class StateStore:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        with self._transaction():
+        with self._noted(), self._transaction():
             self.remapped = check_or_create(self._db, self._path, self._layout.stored())
-        if self._file is not None:
-            self._file.note()
 
     def _check_file(self) -> None:
         if self._file is not None:
             self._file.check()
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Around every write of ours, also one that fails: what the file then is, it is because of us."""
+        try:
+            yield
+        finally:
+            if self._file is not None:
+                self._file.note()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -164,11 +169,9 @@ class StateStore:
             self._workspaces.update(self._db.execute("SELECT name, id FROM workspace"))
         if name not in self._workspaces:
             new = max(self._workspaces.values(), default=0) + 1
-            with self._transaction():
+            with self._noted(), self._transaction():
                 put(self._db, "workspace", [(new, name, None)])
             self._workspaces[name] = new
-            if self._file is not None:
-                self._file.note()
         return self._workspaces[name]
 
     def _load(self, workspace: int) -> Remembered:

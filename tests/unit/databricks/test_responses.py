@@ -17,6 +17,7 @@ from exporter.databricks.errors import (
     AccessRefused,
     NotUnderstood,
     RunGone,
+    Throttled,
     TryAgain,
     UnknownPath,
     WorkspaceError,
@@ -96,8 +97,8 @@ def only_decode_error(read: RunPage) -> DecodeError:
         (404, body(error="not found"), NotUnderstood, "DATABRICKS_HOST"),
         (408, b"", TryAgain, "408"),
         (425, b"", TryAgain, "425"),
-        (429, body(error_code="REQUEST_LIMIT_EXCEEDED", message="throttling"), TryAgain, "throttling"),
-        (429, body(error_code="RESOURCE_EXHAUSTED", message="Too many"), TryAgain, "RESOURCE_EXHAUSTED"),
+        (429, body(error_code="REQUEST_LIMIT_EXCEEDED", message="throttling"), Throttled, "throttling"),
+        (429, body(error_code="RESOURCE_EXHAUSTED", message="Too many"), Throttled, "RESOURCE_EXHAUSTED"),
         (500, body(error_code="INTERNAL_ERROR", message="temporarily unavailable"), TryAgain, "unavailable"),
         (500, body(error="oops"), TryAgain, "oops"),
         (500, b"\xff\xfe\x00", TryAgain, "500"),
@@ -292,8 +293,8 @@ def test_a_list_that_cannot_be_followed_is_an_error(more: bytes) -> None:
         ({"error_code": "INTERNAL_ERROR", "message": "oops"}, TryAgain),
         ({"error_code": "A_NEW_CODE", "message": "oops"}, TryAgain),
         ({"error_code": "TEMPORARILY_UNAVAILABLE", "message": "oops"}, TryAgain),
-        ({"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "oops"}, TryAgain),
-        ({"error_code": 429, "message": "oops"}, TryAgain),
+        ({"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "oops"}, Throttled),
+        ({"error_code": 429, "message": "oops"}, Throttled),
         ({"error_code": 403, "message": "oops"}, AccessRefused),
         ({"error_code": "PERMISSION_DENIED", "message": "oops"}, AccessRefused),
         ({"error_code": "UNAUTHENTICATED", "message": "oops"}, AccessRefused),
@@ -507,7 +508,7 @@ def test_a_token_has_a_life(answer: dict[str, object], token: Token) -> None:
         (403, HTML, AccessRefused),
         (302, b"", AccessRefused),
         (404, HTML, NotUnderstood),
-        (429, b"", TryAgain),
+        (429, b"", Throttled),
         (500, HTML, TryAgain),
         (200, b"", TryAgain),
         (200, HTML, TryAgain),
@@ -587,9 +588,11 @@ def test_any_object_is_a_run_or_a_decode_error(value: dict[str, Any], ascii_only
 
 @unhurried
 @given(st.integers(100, 599), st.dictionaries(st.sampled_from(["Retry-After", "Date"]), HEADERS), st.binary())
-def test_any_answer_but_200_is_an_error_we_know(status: int, headers: dict[str, str], answer: bytes) -> None:
+def test_any_answer_but_a_good_one_is_an_error_we_know(
+    status: int, headers: dict[str, str], answer: bytes
+) -> None:
     """Whatever the status, headers and body are, the error is one that says who must act."""
-    if status == 200:
+    if status in {200, 203}:
         check(status, headers, answer, NOW)
         return
     with pytest.raises(WorkspaceError) as raised:

@@ -235,9 +235,11 @@ def test_failed_commit_changes_nothing(tmp_path: Path) -> None:
     store = StateStore(tmp_path / "state.db", LAYOUT)
     store.commit("w", SOME, NOW)
     bad = SOME._replace(settled={11: Settled(1, array("q"))}, totals={("10", 5): Totals.empty(LAYOUT)})  # type: ignore[dict-item]
-    store._db.execute(
-        "CREATE TRIGGER no BEFORE INSERT ON totals WHEN new.target = '5' BEGIN SELECT RAISE(ABORT, 'no'); END"
-    )
+    with store._noted():
+        store._db.execute(
+            "CREATE TRIGGER no BEFORE INSERT ON totals WHEN new.target = '5' "
+            "BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
     with pytest.raises(StateError):
         store.commit("w", bad, NOW)
     assert store.settled("w", [11]) == {}
