@@ -391,4 +391,4 @@ def _joined(tasks: list[Task] | None, more: list[Task] | None) -> list[Task]:
 
 def _longest_wait(attempt: int) -> float:
     """The longest wait after so many attempts, in seconds: it doubles, up to a limit."""
-    return min(FIRST_BACKOFF_SECONDS * 2.0 ** (attempt - 1), MOST_BACKOFF_SECONDS)
+    return min(FIRST_BACKOFF_SECONDS * 2.0 ** min(attempt - 1, 10), MOST_BACKOFF_SECONDS)

@@ -26,6 +26,7 @@ from exporter.state.errors import StateError
 
 # How long a run waits after an answer that did not settle it: doubled each time.
 FIRST_BACKOFF_SECONDS, MOST_BACKOFF_SECONDS = 30.0, 30 * 60.0
+MOST_DOUBLINGS = 10  # a run may fail thousands of times: no number must grow with that
 # The part of the places in flight for slow runs: those that failed before, and those of many pages.
 SLOW_PART = 1 / 3
 # A run has this part of api.timeout to answer at first: some that hang must not hold up the others for long.
@@ -53,7 +54,9 @@ class _Schedule:
     # The latest failure, where it says more than why the run is pending.
     problem: Literal["refused", "failing"] | None = None
     logged: bool = False
+    # From the first request until its answer is committed, and until it is there.
     reading: bool = False
+    in_flight: bool = False
     many_pages: bool = False
 
     @property
@@ -170,7 +173,7 @@ class PendingReader:
                     continue
                 slow_free -= 1
             free -= 1
-            schedule.reading = True
+            schedule.reading = schedule.in_flight = True
             task = asyncio.create_task(self._read(run_id, schedule), name=f"run {run_id}")
             self._tasks.add(task)
             task.add_done_callback(self._done)
@@ -178,7 +181,7 @@ class PendingReader:
     def _slow_free(self) -> int:
         """How many more slow runs may be read now."""
         return self._slow_at_once - sum(
-            1 for schedule in self._schedules.values() if schedule.reading and schedule.is_slow
+            1 for schedule in self._schedules.values() if schedule.in_flight and schedule.is_slow
         )
 
     def _done(self, task: "asyncio.Task[None]") -> None:
@@ -217,6 +220,8 @@ class PendingReader:
             schedule.reading = False
         else:
             self._take(run_id, run, schedule)
+        finally:
+            schedule.in_flight = False
 
     def _take(self, run_id: int, run: Run | DecodeError, schedule: _Schedule) -> None:
         if isinstance(run, DecodeError):
@@ -252,7 +257,9 @@ class PendingReader:
 
     @staticmethod
     def _back_off(schedule: _Schedule) -> None:
-        wait = min(FIRST_BACKOFF_SECONDS * 2.0**schedule.failures, MOST_BACKOFF_SECONDS)
+        wait = min(
+            FIRST_BACKOFF_SECONDS * 2.0 ** min(schedule.failures, MOST_DOUBLINGS), MOST_BACKOFF_SECONDS
+        )
         schedule.due = asyncio.get_running_loop().time() + wait
         schedule.failures += 1
 
